@@ -1,0 +1,84 @@
+# Tools and tests only. The product's command is `ansible-playbook site.yml -i inventories/<env>`.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/observer-node
+UV_VERSION := 0.13.9
+UV := $(CACHE)/tools/uv-$(UV_VERSION)/bin/uv
+# One environment per lock file, outside the checkout: a fresh clone finds it made.
+VENV := $(CACHE)/tools/venv-$(shell sha256sum uv.lock | cut -c1-16)
+PYTHON := $(VENV)/bin/python
+BED := PYTHONPATH=testbed $(PYTHON) -m bed
+export UV_PROJECT_ENVIRONMENT := $(VENV)
+export UV_PYTHON_DOWNLOADS := never
+export UV_NO_PROGRESS := 1
+export PYTHONDONTWRITEBYTECODE := 1
+
+NAME ?= obs-local
+ARGS ?=
+
+.PHONY: help
+help: ## what can be made
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 16
+
+$(UV):
+	@echo "[setup] uv $(UV_VERSION)"
+	@python3 -m venv $(CACHE)/tools/uv-$(UV_VERSION)
+	@$(CACHE)/tools/uv-$(UV_VERSION)/bin/python -m pip install --quiet --disable-pip-version-check \
+		--require-hashes -r testbed/uv.txt
+
+$(VENV)/.complete: $(UV) uv.lock
+	@echo "[setup] Python packages of uv.lock"
+	@$(UV) sync --frozen --quiet
+	@touch $@
+
+.PHONY: tools
+tools: $(VENV)/.complete
+
+.PHONY: setup
+setup: tools ## check this machine and install what it lacks
+	@$(BED) setup
+
+.PHONY: node
+node: tools ## a new bare node: NAME=n1 ARGS='--oci-firewall --data-disk 5 --no-outward --address ... --hostname ...'
+	@$(BED) node up $(NAME) $(ARGS)
+
+.PHONY: node-down node-stop node-start node-cut node-reboot node-ssh
+node-down: tools ## take a node away: NAME=n1
+	@$(BED) node down $(NAME)
+node-stop: tools ## shut a node down
+	@$(BED) node stop $(NAME)
+node-start: tools ## switch a node on
+	@$(BED) node start $(NAME)
+node-cut: tools ## cut a node's power
+	@$(BED) node cut $(NAME)
+node-reboot: tools ## reboot a node
+	@$(BED) node reboot $(NAME)
+node-ssh: tools ## log in on a node, or run ARGS there
+	@$(BED) node ssh $(NAME) $(ARGS)
+
+.PHONY: nodes
+nodes: tools ## list nodes
+	@$(BED) node list
+
+.PHONY: mirror
+mirror: tools ## build the release mirror: ARGS='--arch arm64' for the other architecture
+	@$(BED) build $(ARGS)
+
+.PHONY: down
+down: tools ## take nodes, services and networks away, and put the machine's settings back
+	@$(BED) down
+
+.PHONY: clean-cache
+clean-cache: tools ## remove everything that was built
+	@$(BED) clean-cache
+
+.PHONY: lint
+lint: tools ## ruff, mypy, yamllint, shellcheck, gofmt, go vet
+	@$(PYTHON) testbed/tests/run.py lint
+
+.PHONY: test
+test: tools ## everything that CI runs; times and sizes go to bench/results.json
+	@$(PYTHON) testbed/tests/run.py
+

@@ -1,0 +1,184 @@
+"""The command line of the test bed: ``python -m bed`` with ``testbed`` on the module path."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from . import nodes, preflight, services, settings
+from .cache import Cache
+from .errors import BedError
+from .progress import duration
+from .recipes import graph, host_architecture, mirror
+from .shell import run
+
+NODE_PARTS = ("node", "services", "k3s", "airgap-images", "node-images", "sealed-secrets", "sealed-secrets-manifests",
+              "observer")
+MIRROR_PARTS = ("k3s", "airgap-images", "sealed-secrets", "sealed-secrets-manifests")
+
+
+def build(architecture: str | None = None) -> dict[str, Path]:
+    """Have every part of an architecture (the host's unless named) and return their folders."""
+    host = host_architecture()
+    architecture = architecture or host
+    preflight.check()
+    preflight.install_packages(cross=architecture != host)
+    cache = Cache(settings.folders().artifacts)
+    parts = NODE_PARTS if architecture == host else MIRROR_PARTS
+    paths = graph(architecture).make(parts, cache, f"build {architecture}")
+    return paths
+
+
+def command_check(_: argparse.Namespace) -> None:
+    preflight.check()
+    print("this machine can run the test bed")
+
+
+def command_setup(_: argparse.Namespace) -> None:
+    preflight.check()
+    preflight.install_packages()
+
+
+def command_build(arguments: argparse.Namespace) -> None:
+    started = time.monotonic()
+    architecture = arguments.arch or host_architecture()
+    paths = build(architecture)
+    target = settings.folders().cache / "mirror"
+    mirror(paths, architecture, target)
+    print(f"built in {duration(time.monotonic() - started)}; release mirror: {target}")
+    for path in sorted(target.rglob("*")):
+        if path.is_file() and not path.name.startswith("."):
+            print(f"  {path.stat().st_size / 1e6:8.1f} MB  {path.relative_to(target)}")
+
+
+def command_up(_: argparse.Namespace) -> dict[str, Path]:
+    paths = build()
+    services.up(paths, host_architecture())
+    return paths
+
+
+def command_node(arguments: argparse.Namespace) -> None:
+    action = arguments.action
+    if action == "up":
+        preflight.check()
+        node = nodes.plan(
+            arguments.name, hostname=arguments.hostname, address=arguments.address,
+            oci_firewall=arguments.oci_firewall, outward=not arguments.no_outward, data_disk=arguments.data_disk,
+            data_path=arguments.data_path,
+        )
+        paths = command_up(arguments)
+        seconds = nodes.up(node, paths)
+        config = services.state() / "ssh" / "config"
+        print(f"node {node.name} at {node.address} is up after {seconds:.1f} s, bare")
+        print(f"  log in:        ssh -F {config} {node.name}")
+        print(f"  mirror:        {services.mirror_url()}/k3s-io/k3s/releases/download/"
+              f"{settings.K3S_VERSION.replace('+', '%2B')}/")
+        print(f"  registry:      {services.registry().endpoint} as {settings.REGISTRY_USER}, password in "
+              f"{services.registry().password_file}")
+        print(f"  take it away:  make node-down NAME={node.name}    everything: make down")
+        return
+    if action == "list":
+        for node in nodes.everyone():
+            print(f"{node.name}\t{node.address}\t{node.hostname}\t{nodes.status(node)}")
+        return
+    node = nodes.find(arguments.name)
+    if action == "down":
+        nodes.down(node)
+        print(f"node {node.name} is gone")
+    elif action == "stop":
+        nodes.stop(node)
+        print(f"node {node.name} is off")
+    elif action == "cut":
+        nodes.cut(node)
+        print(f"node {node.name}: power cut")
+    elif action == "start":
+        print(f"node {node.name} is up after {nodes.start(node):.1f} s")
+    elif action == "reboot":
+        print(f"node {node.name} is up again after {nodes.reboot(node):.1f} s")
+    elif action == "ssh":
+        os.execvp("ssh", [*nodes.ssh_argv(node), *arguments.command])
+
+
+def command_down(_: argparse.Namespace) -> None:
+    for node in nodes.everyone():
+        nodes.down(node)
+        print(f"node {node.name} is gone")
+    restored = services.down()
+    if restored:
+        print(f"put back on this machine: {', '.join(restored)}")
+    print("the test bed is down; caches stay (make clean-cache)")
+
+
+def command_clean_cache(_: argparse.Namespace) -> None:
+    if nodes.everyone():
+        raise BedError("nodes run from the cache; take them away first: make down")
+    services.down()
+    folder = settings.folders().cache
+    for mount in _mounts_under(folder):
+        run(["umount", mount])
+    shutil.rmtree(folder, ignore_errors=True)
+    print(f"removed {folder}")
+
+
+def _mounts_under(folder: Path) -> list[str]:
+    found = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+    return [mount for mount in reversed(found) if mount.startswith(f"{folder}/")]
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="bed", description="Local nodes that a role cannot tell from bare machines.")
+    commands = top.add_subparsers(dest="verb", required=True)
+    check = commands.add_parser("check", help="look whether this machine can run the bed")
+    check.set_defaults(run=command_check)
+    setup = commands.add_parser("setup", help="install missing Debian packages")
+    setup.set_defaults(run=command_setup)
+    built = commands.add_parser("build", help="build the release mirror and all images")
+    built.add_argument("--arch", choices=sorted(settings.ARCHITECTURES))
+    built.set_defaults(run=command_build)
+    commands.add_parser("up", help="build, and start mirror and registry").set_defaults(run=command_up)
+    commands.add_parser("down", help="take nodes, services and networks away").set_defaults(run=command_down)
+    commands.add_parser("clean-cache", help="remove everything built").set_defaults(run=command_clean_cache)
+
+    node = commands.add_parser("node", help="bring nodes up, take them away, cut their power")
+    actions = node.add_subparsers(dest="action", required=True)
+    bring = actions.add_parser("up", help="a new bare node")
+    bring.add_argument("name")
+    bring.add_argument("--hostname", help="default: its name")
+    bring.add_argument("--address", help=f"in {settings.SUBNET}; default: the next free one")
+    bring.add_argument("--oci-firewall", action="store_true", help="start with an OCI image's iptables rules")
+    bring.add_argument("--no-outward", action="store_true", help="nothing beyond the bed's network is reachable")
+    bring.add_argument("--data-disk", type=int, default=0, metavar="GIB", help="a data disk of this size")
+    bring.add_argument("--data-path", default="/srv/data", help="where the data disk is mounted")
+    for action, text in (("down", "take it away with its disks"), ("stop", "shut it down"), ("start", "switch it on"),
+                         ("cut", "cut its power"), ("reboot", "shut it down and start it")):
+        actions.add_parser(action, help=text).add_argument("name")
+    actions.add_parser("list", help="all nodes")
+    shell = actions.add_parser("ssh", help="log in, or run a command")
+    shell.add_argument("name")
+    shell.add_argument("command", nargs=argparse.REMAINDER)
+    node.set_defaults(run=command_node)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = parser().parse_args(argv)
+    try:
+        if arguments.verb not in ("check", "setup") and os.geteuid() != 0:
+            preflight.check()
+        arguments.run(arguments)
+    except BedError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; what was finished stays in the cache", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,309 @@
+"""What stands around the nodes: their network, the release mirror and the image registry."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import secrets
+import shutil
+import ssl
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import settings
+from .cache import digest, lock
+from .errors import BedError
+from .podman import Podman
+from .recipes import SERVICES_IMAGE, mirror
+from .shell import run, succeeds
+
+NETWORK = "observer-node"
+MIRROR = "observer-node-mirror"
+REGISTRY = "observer-node-registry"
+CHAIN = "OBSERVER-NODE"
+"""Our own iptables chain, for nodes without a route outward."""
+
+HOST_SYSCTLS = (
+    "vm/overcommit_memory", "vm/panic_on_oom", "vm/swappiness", "vm/max_map_count", "kernel/panic",
+    "kernel/panic_on_oops", "kernel/keys/root_maxkeys", "kernel/keys/root_maxbytes", "kernel/pid_max",
+    "kernel/core_pattern", "fs/inotify/max_user_instances", "fs/inotify/max_user_watches", "fs/file-max",
+    "net/ipv4/ip_forward", "net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables",
+)
+"""Settings that a privileged container shares with its host. A node's kubelet and the roles write some;
+they are put back when the bed goes."""
+
+
+@dataclass(frozen=True)
+class Registry:
+    """The image registry as a node sees it.
+
+    :ivar password_file: readable by root alone; the password is in no argument and no output.
+    """
+
+    endpoint: str
+    user: str
+    password_file: Path
+    ca_file: Path
+
+    def password(self) -> str:
+        return self.password_file.read_text().strip()
+
+    def docker_config(self, host: str = "ghcr.io") -> str:
+        """The content of a ``kubernetes.io/dockerconfigjson`` Secret for images named ``host/...``."""
+        auth = base64.b64encode(f"{self.user}:{self.password()}".encode()).decode()
+        return json.dumps({"auths": {host: {"username": self.user, "password": self.password(), "auth": auth}}})
+
+
+def state() -> Path:
+    path = settings.folders().state
+    path.mkdir(parents=True, exist_ok=True)
+    path.chmod(0o700)
+    return path
+
+
+def registry() -> Registry:
+    folder = state() / "registry"
+    return Registry(
+        endpoint=f"https://{settings.REGISTRY_ADDRESS}:{settings.REGISTRY_PORT}", user=settings.REGISTRY_USER,
+        password_file=folder / "password", ca_file=folder / "tls" / "ca.crt",
+    )
+
+
+def mirror_url() -> str:
+    return f"http://{settings.MIRROR_ADDRESS}"
+
+
+def up(paths: Mapping[str, Path], architecture: str) -> None:
+    """Start network, mirror and registry, and push the app's images. Fast when all is there."""
+    with lock(state() / "services.lock"):
+        podman = Podman.open()
+        _remember_sysctls()
+        _network(podman)
+        image = podman.load_rootfs(paths["services"] / "rootfs.tar", SERVICES_IMAGE)
+        _mirror(podman, image, paths, architecture)
+        _registry(podman, image)
+        _push(podman, paths)
+
+
+def _network(podman: Podman) -> None:
+    # Written by hand: `podman network create` has no word for the bridge's name with this backend, and a
+    # name of our own is how a node's traffic and what is left of it are told from anybody else's.
+    network = {
+        "cniVersion": "0.4.0", "name": NETWORK, "plugins": [
+            {
+                "type": "bridge", "bridge": settings.BRIDGE, "isGateway": True, "ipMasq": True, "hairpinMode": True,
+                "capabilities": {"ips": True},
+                "ipam": {
+                    "type": "host-local", "routes": [{"dst": "0.0.0.0/0"}],
+                    "ranges": [[{"subnet": settings.SUBNET, "gateway": settings.GATEWAY}]],
+                },
+            },
+            {"type": "firewall", "backend": ""},
+            {"type": "tuning", "capabilities": {"mac": True}},
+        ],
+    }
+    path = podman.configuration / "networks" / f"{NETWORK}.conflist"
+    text = json.dumps(network, indent=2) + "\n"
+    if not path.is_file() or path.read_text() != text:
+        path.write_text(text)
+
+
+def _running(podman: Podman, name: str, key: str) -> bool:
+    """True when the container runs and is the one of this key; else it is removed."""
+    found = podman.inspect(name)
+    right = found and found["State"]["Running"] and found["Config"]["Labels"].get("observer-node.key") == key
+    # A container whose processes were killed from outside is still "running" in the books.
+    if right and podman.succeeds("exec", name, "true"):
+        return True
+    if found:
+        podman.run("rm", "--force", "--time", "1", "--volumes", name)
+    return False
+
+
+def _mirror(podman: Podman, image: str, paths: Mapping[str, Path], architecture: str) -> None:
+    tree = settings.folders().cache / "mirror"
+    key = digest(image, sorted(str(path) for path in paths.values()), architecture)
+    stamp = tree / f".{architecture}"
+    if not stamp.is_file() or stamp.read_text() != key:
+        mirror(dict(paths), architecture, tree)
+        stamp.write_text(key)
+    if not _running(podman, MIRROR, digest(image)):
+        podman.run("run", "--detach", "--name", MIRROR, "--network", NETWORK, "--ip", settings.MIRROR_ADDRESS,
+                   "--label", f"observer-node.key={digest(image)}", "--read-only", "--cap-drop=ALL",
+                   "--cap-add=NET_BIND_SERVICE", "--volume", f"{tree}:/srv:ro", "--stop-signal=SIGKILL", image,
+                   "python3", "-m", "http.server", "--directory", "/srv", "80")
+    _wait("the release mirror", mirror_url() + "/")
+
+
+def _registry(podman: Podman, image: str) -> None:
+    folder = state() / "registry"
+    (folder / "data").mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    access = registry()
+    if not access.password_file.is_file():
+        _write_private(access.password_file, secrets.token_urlsafe(24) + "\n")
+    if not (folder / "htpasswd").is_file():
+        line = podman.run("run", "--rm", "--interactive", "--network=none", image, "htpasswd", "-niB", access.user,
+                          stdin=access.password() + "\n")
+        _write_private(folder / "htpasswd", line)
+    _certificates(folder / "tls")
+    (folder / "config.yml").write_text(
+        "version: 0.1\n"
+        "log: {level: warn}\n"
+        "storage: {filesystem: {rootdirectory: /srv/data}, delete: {enabled: true}}\n"
+        f"http: {{addr: ':{settings.REGISTRY_PORT}', tls: {{certificate: /srv/tls/registry.crt,"
+        " key: /srv/tls/registry.key}}\n"
+        "auth: {htpasswd: {realm: observer-node, path: /srv/htpasswd}}\n"
+    )
+    key = digest(image, folder / "config.yml", folder / "htpasswd", folder / "tls")
+    if not _running(podman, REGISTRY, key):
+        podman.run("run", "--detach", "--name", REGISTRY, "--network", NETWORK, "--ip", settings.REGISTRY_ADDRESS,
+                   "--label", f"observer-node.key={key}", "--read-only", "--tmpfs", "/tmp", "--volume",
+                   f"{folder}:/srv", image, "docker-registry", "serve", "/srv/config.yml")
+    _wait("the image registry", access.endpoint + "/v2/", access)
+
+
+def _write_private(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as handle:
+        handle.write(text)
+
+
+def _certificates(folder: Path) -> None:
+    """A CA and the registry's certificate, made once for this machine."""
+    if (folder / "registry.crt").is_file():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    elliptic = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    run(["openssl", "req", "-x509", *elliptic, "-keyout", folder / "ca.key", "-out", folder / "ca.crt", "-days", "3650",
+         "-subj", "/CN=observer-node test bed CA"])
+    run(["openssl", "req", *elliptic, "-keyout", folder / "registry.key", "-out", folder / "registry.csr",
+         "-subj", "/CN=observer-node registry"])
+    extensions = folder / "registry.ext"
+    extensions.write_text(f"subjectAltName=IP:{settings.REGISTRY_ADDRESS}\n")
+    run(["openssl", "x509", "-req", "-in", folder / "registry.csr", "-CA", folder / "ca.crt", "-CAkey",
+         folder / "ca.key", "-CAcreateserial", "-days", "3650", "-extfile", extensions,
+         "-out", folder / "registry.crt.new"])
+    (folder / "registry.crt.new").rename(folder / "registry.crt")
+
+
+def _push(podman: Podman, paths: Mapping[str, Path]) -> None:
+    """Put the app's builds into the registry, once per artifact."""
+    folder = state() / "registry"
+    stamp = folder / "data" / f".pushed-{paths['observer'].name}"
+    if stamp.is_file():
+        return
+    access = registry()
+    host = access.endpoint.removeprefix("https://")
+    login = folder / "push.json"
+    _write_private(login, access.docker_config(host))
+    trust = folder / "trust"
+    trust.mkdir(exist_ok=True)
+    shutil.copy(access.ca_file, trust / "ca.crt")
+    try:
+        podman.run("load", "--quiet", "--input", str(paths["observer"] / "images.tar"))
+        for tag in settings.OBSERVER_BUILDS:
+            repository = settings.OBSERVER_REPOSITORY.split("/", 1)[1]
+            podman.run("push", "--quiet", "--authfile", str(login), "--cert-dir", str(trust),
+                       f"{settings.OBSERVER_REPOSITORY}:{tag}", f"docker://{host}/{repository}:{tag}")
+    finally:
+        login.unlink()
+    stamp.touch()
+
+
+def _wait(what: str, url: str, access: Registry | None = None, seconds: float = 20) -> None:
+    context = ssl.create_default_context(cafile=str(access.ca_file)) if access else None
+    request = urllib.request.Request(url)
+    if access:
+        word = base64.b64encode(f"{access.user}:{access.password()}".encode()).decode()
+        request.add_header("Authorization", f"Basic {word}")
+    # No proxy: the address is on this machine.
+    handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
+    if context:
+        handlers.append(urllib.request.HTTPSHandler(context=context))
+    opener = urllib.request.build_opener(*handlers)
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            with opener.open(request, timeout=2):
+                return
+        except (urllib.error.URLError, OSError) as error:
+            if time.monotonic() > deadline:
+                raise BedError(f"{what} does not answer at {url}: {error}; try `make down` and again") from error
+        time.sleep(0.1)
+
+
+# --- the host, and leaving it as it was ---------------------------------------------------------
+
+
+def _remember_sysctls() -> None:
+    path = state() / "sysctls.json"
+    if path.is_file():
+        return
+    values = {}
+    for name in HOST_SYSCTLS:
+        try:
+            values[name] = (Path("/proc/sys") / name).read_text().strip()
+        except OSError:
+            continue
+    path.write_text(json.dumps(values, indent=2) + "\n")
+
+
+def _restore_sysctls() -> list[str]:
+    path = state() / "sysctls.json"
+    if not path.is_file():
+        return []
+    changed = []
+    for name, value in json.loads(path.read_text()).items():
+        setting = Path("/proc/sys") / name
+        try:
+            if setting.read_text().strip() != value:
+                setting.write_text(value)
+                changed.append(name.replace("/", "."))
+        except OSError:
+            continue
+    path.unlink()
+    return changed
+
+
+def block_outward(address: str) -> None:
+    """Refuse what a node sends beyond the bed's network. Idempotent."""
+    if not succeeds(["iptables", "-w", "-n", "-L", CHAIN]):
+        run(["iptables", "-w", "-N", CHAIN])
+    if not succeeds(["iptables", "-w", "-C", "FORWARD", "-j", CHAIN]):
+        run(["iptables", "-w", "-I", "FORWARD", "1", "-j", CHAIN])
+    rule = [CHAIN, "-s", address, "!", "-d", settings.SUBNET, "-j", "REJECT", "--reject-with", "icmp-net-unreachable"]
+    if not succeeds(["iptables", "-w", "-C", *rule]):
+        run(["iptables", "-w", "-A", *rule])
+
+
+def unblock_outward(address: str) -> None:
+    rule = [CHAIN, "-s", address, "!", "-d", settings.SUBNET, "-j", "REJECT", "--reject-with", "icmp-net-unreachable"]
+    while succeeds(["iptables", "-w", "-D", *rule]):
+        pass
+
+
+def down() -> list[str]:
+    """Take away what :func:`up` and the nodes made on this machine; caches stay. Returns what was put back."""
+    podman = Podman.open()
+    for name in (MIRROR, REGISTRY):
+        if podman.inspect(name):
+            podman.run("rm", "--force", "--time", "1", "--volumes", name)
+    if succeeds(["ip", "link", "show", settings.BRIDGE]):
+        run(["ip", "link", "delete", settings.BRIDGE])
+    if succeeds(["iptables", "-w", "-n", "-L", CHAIN]):
+        while succeeds(["iptables", "-w", "-D", "FORWARD", "-j", CHAIN]):
+            pass
+        run(["iptables", "-w", "-F", CHAIN])
+        run(["iptables", "-w", "-X", CHAIN])
+    restored = _restore_sysctls()
+    shutil.rmtree(settings.folders().state, ignore_errors=True)
+    shutil.rmtree(settings.folders().runroot, ignore_errors=True)
+    return restored

@@ -1,0 +1,3 @@
+module observer-node/testbed/pause
+
+go 1.26.0

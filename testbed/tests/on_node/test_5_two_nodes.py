@@ -1,0 +1,130 @@
+"""Two machines: each its own cluster at the same time, then one of them as the other's agent."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import yaml
+
+from bed import nodes, services
+from bed.errors import BedError
+from operator_hand import UNIT, Cluster, download_k3s, install_k3s, put, wait_for
+
+
+@pytest.fixture(scope="module")
+def open_b(bare_b: nodes.Node) -> nodes.Node:
+    """The second node with the provider's rules opened: what the product's node role does properly."""
+    nodes.ssh(bare_b, "sudo iptables -F INPUT && sudo iptables -F FORWARD")
+    return bare_b
+
+
+def test_both_nodes_at_once(cluster: Cluster, open_b: nodes.Node) -> None:
+    """A second server beside the first: own cluster, own authorities, own pods."""
+    second = install_k3s(open_b, node_name="obs-test-b")
+    names = [item["metadata"]["name"] for one in (cluster, second) for item in one.get("nodes")["items"]]
+    assert names == ["obs-prod-arm", "obs-test-b"]
+    authority = "sudo sha256sum /var/lib/rancher/k3s/server/tls/server-ca.crt"
+    assert nodes.ssh(cluster.node, authority) != nodes.ssh(open_b, authority)
+    for one in (cluster, second):
+        one.namespace("both")
+        one.pod("both", "pod")
+        one.wait_pod("both", "pod")
+    # Both are air-gapped for their system pods; the closed node pulled nothing.
+    pulled = second.get("events -A --field-selector reason=Pulled")["items"]
+    assert all("already present on machine" in item["message"] for item in pulled)
+
+
+@pytest.fixture(scope="module")
+def agent(cluster: Cluster, open_b: nodes.Node) -> nodes.Node:
+    """The second machine, emptied, joined to the first as an agent."""
+    nodes.ssh(open_b, (
+        "sudo systemctl disable --quiet --now k3s; sudo pkill -f containerd-shim; sleep 1;"
+        " grep -oE '(/var/lib/kubelet|/run/k3s|/var/lib/rancher)[^ ]*' /proc/mounts | grep -v '^/var/lib/[a-z]*$'"
+        " | sort -r | xargs -r sudo umount;"
+        " sudo rm -rf /var/lib/rancher/k3s /etc/rancher /run/k3s /var/lib/kubelet/* /etc/systemd/system/k3s.service;"
+        " sudo ip link delete cni0; true"
+    ), timeout=60)
+    download_k3s(open_b)
+    token = nodes.ssh(cluster.node, "sudo cat /var/lib/rancher/k3s/server/node-token").strip()
+    configure_agent(cluster, open_b, token)
+    put(open_b, "/etc/systemd/system/k3s-agent.service", UNIT.format(command="agent"))
+    nodes.ssh(open_b, "sudo systemctl daemon-reload && sudo systemctl enable --quiet --now k3s-agent", timeout=120)
+    return open_b
+
+
+def configure_agent(cluster: Cluster, node: nodes.Node, token: str) -> None:
+    put(node, "/etc/rancher/k3s/config.yaml", yaml.safe_dump({
+        "server": f"https://{cluster.node.address}:6443", "token": token, "node-name": "obs-agent",
+        "node-label": ["role=spare"],
+    }), "0600")
+    put(node, "/etc/rancher/k3s/registry-ca.crt", services.registry().ca_file.read_text())
+
+
+def test_an_agent_joins_and_runs_pods(cluster: Cluster, agent: nodes.Node) -> None:
+    cluster.wait_ready("obs-agent")
+    found = cluster.get("node obs-agent")
+    assert found["metadata"]["labels"]["role"] == "spare"
+    assert found["spec"]["podCIDR"] != cluster.get("node obs-prod-arm")["spec"]["podCIDR"]
+    cluster.namespace("spread")
+    for pod, node in (("here", "obs-prod-arm"), ("there", "obs-agent")):
+        cluster.pod("spread", pod, nodeName=node, container={
+            "command": ["sh", "-c", "mkdir /tmp/d; hostname > /tmp/d/index.html; exec httpd -f -p 8080 -h /tmp/d"]})
+        cluster.wait_pod("spread", pod)
+        cluster.apply({"apiVersion": "v1", "kind": "Service", "metadata": {"name": pod, "namespace": "spread"},
+                       "spec": {"selector": {"app": pod}, "ports": [{"port": 80, "targetPort": 8080}]}})
+
+
+def test_pods_reach_each_other_across_nodes(cluster: Cluster, agent: nodes.Node) -> None:
+    """By Service name both ways: DNS, Services and routes between the nodes; exec and logs of a remote pod."""
+    for client, server in (("here", "there"), ("there", "here")):
+        wait_for(lambda client=client, server=server: cluster.execute(
+            "spread", client, f"wget -qO- http://{server}/").strip() == server, f"{client} to {server}")
+
+
+def test_policies_hold_across_nodes(cluster: Cluster, agent: nodes.Node) -> None:
+    address = cluster.get("-n spread pod there")["status"]["podIP"]
+    assert cluster.reachable("spread", "here", address, 8080)
+    cluster.apply({
+        "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+        "metadata": {"name": "closed", "namespace": "spread"},
+        "spec": {"podSelector": {"matchLabels": {"app": "there"}}, "policyTypes": ["Ingress"]},
+    })
+    wait_for(lambda: not cluster.reachable("spread", "here", address, 8080), "the policy on the agent")
+    cluster.kubectl("-n spread delete networkpolicy closed")
+    wait_for(lambda: cluster.reachable("spread", "here", address, 8080), "the end of the policy")
+
+
+def test_an_agent_comes_back_after_a_reboot(cluster: Cluster, agent: nodes.Node) -> None:
+    nodes.reboot(agent)
+    nodes.ssh(agent, "sudo iptables -F INPUT && sudo iptables -F FORWARD")
+    wait_for(lambda: cluster.execute("spread", "here", "wget -qO- http://there/").strip() == "there",
+             "the agent's pod after the reboot", 90)
+
+
+@pytest.mark.parametrize(("token", "message"), [
+    ("K10" + "0" * 64 + "::server:the-first-token", r"token CA hash does not match the Cluster CA certificate hash"),
+    ("not-the-token", r"[Uu]nauthorized|not authorized|401"),
+])
+def test_a_wrong_token_is_refused(cluster: Cluster, agent: nodes.Node, token: str, message: str) -> None:
+    nodes.ssh(agent, "sudo systemctl stop k3s-agent", timeout=60)
+    try:
+        with pytest.raises(BedError) as error:
+            nodes.ssh(agent, f"sudo timeout 15 k3s agent --token {token}", timeout=40)
+        assert re.search(message, str(error.value)), error.value
+    finally:
+        nodes.ssh(agent, "sudo systemctl start k3s-agent", timeout=60)
+        cluster.wait_ready("obs-agent")
+
+
+def test_a_wrong_node_password_is_refused(cluster: Cluster, agent: nodes.Node) -> None:
+    kept = nodes.ssh(agent, "sudo cat /etc/rancher/node/password")
+    nodes.ssh(agent, "sudo systemctl stop k3s-agent", timeout=60)
+    try:
+        put(agent, "/etc/rancher/node/password", "not-the-password\n", "0600")
+        with pytest.raises(BedError, match=r"[Nn]ode password"):
+            nodes.ssh(agent, "sudo timeout 15 k3s agent", timeout=40)
+    finally:
+        put(agent, "/etc/rancher/node/password", kept, "0600")
+        nodes.ssh(agent, "sudo systemctl start k3s-agent", timeout=60)
+        cluster.wait_ready("obs-agent")

@@ -1,0 +1,161 @@
+"""``make test``: every stage in turn, its time, and what the bed weighs.
+
+A stage that fails ends the run; what was measured until then is printed all the same.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "bench" / "results.json"
+sys.path.insert(0, str(ROOT / "testbed"))
+
+from bed import nodes, settings  # noqa: E402
+from bed.errors import BedError  # noqa: E402
+from bed.progress import duration  # noqa: E402
+from bed.recipes import host_architecture  # noqa: E402
+
+PYTHON_TREES = ["testbed/bed", "testbed/tests", "testbed/k3s"]
+TEST_NODES = ("test-a", "test-b")
+"""Names of the nodes that the tests make; nobody else's are touched."""
+
+
+def run(*argv: str, cwd: Path = ROOT, **environment: str) -> None:
+    subprocess.run(argv, cwd=cwd, env={**os.environ, **environment}, check=True)
+
+
+def tracked(*patterns: str) -> list[str]:
+    listed = subprocess.run(["git", "ls-files", "--cached", "--others", "--exclude-standard", *patterns], cwd=ROOT,
+                            check=True, capture_output=True, text=True).stdout
+    return [name for name in listed.splitlines() if (ROOT / name).is_file()]
+
+
+def python(module: str, *arguments: str, cwd: Path = ROOT) -> None:
+    run(sys.executable, "-m", module, *arguments, cwd=cwd)
+
+
+def lint() -> None:
+    """ruff, mypy --strict, yamllint, shellcheck, gofmt and go vet."""
+    python("ruff", "check", "--quiet", ".")
+    python("mypy", "testbed/bed", "testbed/k3s/k3s", "testbed/k3s/pack.py", "testbed/tests/run.py")
+    observer = ROOT / "testbed" / "observer"
+    python("ruff", "check", "--quiet", ".", cwd=observer)
+    python("mypy", "src", "load.py", cwd=observer)
+    python("yamllint", "--strict", *tracked("*.yml", "*.yaml"))
+    scripts = [name for name in tracked("*.sh", ".ci/run") if name]
+    run(str(Path(sys.executable).with_name("shellcheck")), *scripts)
+    sources = tracked("*.go")
+    unformatted = subprocess.run(["gofmt", "-l", *sources], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    if unformatted:
+        raise SystemExit(f"gofmt would change:\n{unformatted}")
+    for module in ("kube", "pause", "chart"):
+        packages = ["./network/...", "./crictl/..."] if module == "kube" else ["./..."]
+        run("go", "vet", *packages, cwd=ROOT / "testbed" / "go" / module)
+
+
+def unit() -> None:
+    """Tests that need no node: the bed's own code, the stand-in's, the network component's, the app's."""
+    python("pytest", "-q", "testbed/tests/unit", "testbed/k3s/tests")
+    python("pytest", "-q", cwd=ROOT / "testbed" / "observer")
+    run("go", "test", "./network/...", "./crictl/...", cwd=ROOT / "testbed" / "go" / "kube", CGO_ENABLED="0")
+
+
+def build() -> None:
+    """The release mirror and all images; cached by content."""
+    run(sys.executable, "-m", "bed", "up", PYTHONPATH=str(ROOT / "testbed"))
+
+
+def on_node() -> None:
+    """Everything that is claimed of a running stand-in, on real nodes."""
+    clear()
+    try:
+        python("pytest", "-v", "--durations=15", "testbed/tests/on_node")
+    finally:
+        if not os.environ.get("KEEP_NODES"):
+            clear()
+
+
+def clear() -> None:
+    for node in nodes.everyone():
+        if node.name in TEST_NODES:
+            nodes.down(node)
+
+
+STAGES = {"lint": lint, "unit": unit, "build": build, "on-node": on_node}
+
+
+def sizes() -> dict[str, float]:
+    """Megabytes of what a node downloads and of the bed's disk use."""
+    mirror = settings.folders().cache / "mirror"
+    found = {str(path.name): round(path.stat().st_size / 1e6, 1) for path in sorted(mirror.rglob("*"))
+             if path.is_file() and path.stat().st_size > 1e6}
+    return found
+
+
+def main() -> int:
+    wanted = sys.argv[1:] or list(STAGES)
+    unknown = [name for name in wanted if name not in STAGES]
+    if unknown:
+        print(f"error: no stage named {', '.join(unknown)}; there are {', '.join(STAGES)}", file=sys.stderr)
+        return 2
+    measured = settings.folders().cache / "measured.json"
+    measured.unlink(missing_ok=True)
+    times: dict[str, float] = {}
+    failed = None
+    started = time.monotonic()
+    for number, name in enumerate(wanted, 1):
+        print(f"\n=== stage {number} of {len(wanted)}: {name} - {STAGES[name].__doc__}", flush=True)
+        begun = time.monotonic()
+        try:
+            STAGES[name]()
+        except (subprocess.CalledProcessError, BedError, SystemExit) as error:
+            failed = f"{name}: {error}"
+        times[name] = round(time.monotonic() - begun, 1)
+        if failed:
+            break
+    print("\n=== time by stage")
+    for name, seconds in times.items():
+        print(f"  {name:<10} {duration(seconds):>8}")
+    print(f"  {'total':<10} {duration(time.monotonic() - started):>8}")
+    if failed:
+        print(f"\nFAILED at {failed}", file=sys.stderr)
+        return 1
+    if wanted == list(STAGES):
+        report(times, json.loads(measured.read_text()))
+    return 0
+
+
+def report(times: dict[str, float], measured: dict[str, object]) -> None:
+    """Write ``bench/results.json`` and print it."""
+    memory = re.search(r"MemTotal: +(\d+)", Path("/proc/meminfo").read_text())
+    result = {
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "machine": {
+            "architecture": host_architecture(), "cores": os.cpu_count(), "kernel": platform.release(),
+            "memory_gib": round(int(memory[1]) / 1024**2, 1) if memory else None,
+        },
+        "node_kind": "stand-in",
+        "stage_seconds": times, "sizes_mb": sizes(), **measured,
+    }
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(result, indent=2, sort_keys=True) + "\n")
+    print("\n=== memory, sizes and times (bench/results.json)")
+    for section in ("node_seconds", "node_memory_mib", "sizes_mb"):
+        for name, value in sorted(dict(result.get(section, {})).items()):  # type: ignore[call-overload]
+            print(f"  {section:<16} {name:<48} {value:>10}")
+    free = shutil.disk_usage(settings.folders().cache).free / 1024**3
+    print(f"  {'disk':<16} {'free on the cache disk, GiB':<48} {free:>10.0f}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
