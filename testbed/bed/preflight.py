@@ -25,7 +25,8 @@ PROGRAMS = {
     "gcc": "gcc", "pg_ctl": "postgresql-15",
 }
 FILES = {
-    "/usr/lib/cni/bridge": "containernetworking-plugins", "/usr/include/stdlib.h": "libc6-dev", "/etc/containers/policy.json": "golang-github-containers-image",
+    "/usr/lib/cni/bridge": "containernetworking-plugins", "/usr/include/stdlib.h": "libc6-dev",
+    "/etc/containers/policy.json": "golang-github-containers-image",
 }
 CROSS_PROGRAMS = {"aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu", "arch-test": "arch-test"}
 CROSS_FILES = {"/usr/aarch64-linux-gnu/include/stdlib.h": "libc6-dev-arm64-cross"}

@@ -26,7 +26,7 @@ NETWORK = "observer-node"
 MIRROR = "observer-node-mirror"
 REGISTRY = "observer-node-registry"
 CHAIN = "OBSERVER-NODE"
-"""Our own iptables chain, for nodes without a route outward."""
+"""Our own iptables chains."""
 
 HOST_SYSCTLS = (
     "vm/overcommit_memory", "vm/panic_on_oom", "vm/swappiness", "vm/max_map_count", "kernel/panic",
@@ -96,14 +96,13 @@ def _network(podman: Podman) -> None:
     network = {
         "cniVersion": "0.4.0", "name": NETWORK, "plugins": [
             {
-                "type": "bridge", "bridge": settings.BRIDGE, "isGateway": True, "ipMasq": True, "hairpinMode": True,
+                "type": "bridge", "bridge": settings.BRIDGE, "isGateway": True, "hairpinMode": True,
                 "capabilities": {"ips": True},
                 "ipam": {
                     "type": "host-local", "routes": [{"dst": "0.0.0.0/0"}],
                     "ranges": [[{"subnet": settings.SUBNET, "gateway": settings.GATEWAY}]],
                 },
             },
-            {"type": "firewall", "backend": ""},
             {"type": "tuning", "capabilities": {"mac": True}},
         ],
     }
@@ -111,6 +110,7 @@ def _network(podman: Podman) -> None:
     text = json.dumps(network, indent=2) + "\n"
     if not path.is_file() or path.read_text() != text:
         path.write_text(text)
+    _firewall()
 
 
 def _running(podman: Podman, name: str, key: str) -> bool:
@@ -273,20 +273,59 @@ def _restore_sysctls() -> list[str]:
     return changed
 
 
+_FORWARD = (
+    ("-i", settings.BRIDGE, "-o", settings.BRIDGE, "-j", "ACCEPT"),
+    ("-s", settings.SUBNET, "-j", "ACCEPT"),
+    ("-d", settings.SUBNET, "-m", "conntrack", "--ctstate", "RELATED,ESTABLISHED", "-j", "ACCEPT"),
+)
+_MASQUERADE = (("-s", settings.SUBNET, "!", "-d", settings.SUBNET, "-j", "MASQUERADE"),)
+
+
+def _iptables(*words: str) -> None:
+    run(["iptables", "-w", *words])
+
+
+def _has(*words: str) -> bool:
+    return succeeds(["iptables", "-w", *words])
+
+
+def _firewall() -> None:
+    """Forwarding and masquerading for the bed's network, in chains of our own and nowhere else.
+
+    podman's own plugins would leave chains behind, and those of a container that was killed for ever.
+    """
+    for table, hook, rules in (("filter", "FORWARD", _FORWARD), ("nat", "POSTROUTING", _MASQUERADE)):
+        if not _has("-t", table, "-n", "-L", CHAIN):
+            _iptables("-t", table, "-N", CHAIN)
+        for rule in rules:
+            if not _has("-t", table, "-C", CHAIN, *rule):
+                _iptables("-t", table, "-A", CHAIN, *rule)
+        if not _has("-t", table, "-C", hook, "-j", CHAIN):
+            _iptables("-t", table, "-I", hook, "1", "-j", CHAIN)
+
+
+def _remove_firewall() -> None:
+    for table, hook in (("filter", "FORWARD"), ("nat", "POSTROUTING")):
+        if _has("-t", table, "-n", "-L", CHAIN):
+            while _has("-t", table, "-D", hook, "-j", CHAIN):
+                pass
+            _iptables("-t", table, "-F", CHAIN)
+            _iptables("-t", table, "-X", CHAIN)
+
+
+def _outward(address: str) -> tuple[str, ...]:
+    return ("-s", address, "!", "-d", settings.SUBNET, "-j", "REJECT", "--reject-with", "icmp-net-unreachable")
+
+
 def block_outward(address: str) -> None:
     """Refuse what a node sends beyond the bed's network. Idempotent."""
-    if not succeeds(["iptables", "-w", "-n", "-L", CHAIN]):
-        run(["iptables", "-w", "-N", CHAIN])
-    if not succeeds(["iptables", "-w", "-C", "FORWARD", "-j", CHAIN]):
-        run(["iptables", "-w", "-I", "FORWARD", "1", "-j", CHAIN])
-    rule = [CHAIN, "-s", address, "!", "-d", settings.SUBNET, "-j", "REJECT", "--reject-with", "icmp-net-unreachable"]
-    if not succeeds(["iptables", "-w", "-C", *rule]):
-        run(["iptables", "-w", "-A", *rule])
+    if not _has("-C", CHAIN, *_outward(address)):
+        _iptables("-I", CHAIN, "1", *_outward(address))
 
 
 def unblock_outward(address: str) -> None:
-    rule = [CHAIN, "-s", address, "!", "-d", settings.SUBNET, "-j", "REJECT", "--reject-with", "icmp-net-unreachable"]
-    while succeeds(["iptables", "-w", "-D", *rule]):
+    """Take :func:`block_outward` back."""
+    while _has("-D", CHAIN, *_outward(address)):
         pass
 
 
@@ -298,11 +337,7 @@ def down() -> list[str]:
             podman.run("rm", "--force", "--time", "1", "--volumes", name)
     if succeeds(["ip", "link", "show", settings.BRIDGE]):
         run(["ip", "link", "delete", settings.BRIDGE])
-    if succeeds(["iptables", "-w", "-n", "-L", CHAIN]):
-        while succeeds(["iptables", "-w", "-D", "FORWARD", "-j", CHAIN]):
-            pass
-        run(["iptables", "-w", "-F", CHAIN])
-        run(["iptables", "-w", "-X", CHAIN])
+    _remove_firewall()
     restored = _restore_sysctls()
     shutil.rmtree(settings.folders().state, ignore_errors=True)
     shutil.rmtree(settings.folders().runroot, ignore_errors=True)

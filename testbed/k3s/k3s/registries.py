@@ -174,6 +174,9 @@ def render(host: Host) -> str:
     if last is None and not host.follow and mirrors:
         last = mirrors.pop()
     lines = [] if last is None else [f"server = {_quote(last.url)}", *_settings(last)]
+    if not mirrors:
+        # containerd 1.6 calls a file without this section broken and goes on without it.
+        lines += ["", "[host]"]
     for endpoint in mirrors:
         lines += ["", f"[host.{_quote(endpoint.url)}]", *("  " + line for line in _settings(endpoint))]
         if endpoint.rewrites:

@@ -73,6 +73,8 @@ def test_tls_of_the_registry_itself() -> None:
         'server = "https://r.example:5000/v2"',
         'capabilities = ["pull", "resolve"]',
         'ca = ["/ca"]',
+        "",
+        "[host]",  # containerd 1.6 calls the file broken without it
     ]
 
 

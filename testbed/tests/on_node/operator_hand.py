@@ -144,7 +144,7 @@ class Cluster:
         wait_for(lambda: self.kubectl(f"-n {name} get serviceaccount default -o name"), f"{name}'s ServiceAccount")
         return name
 
-    def pod(self, namespace: str, name: str, **spec: Any) -> None:
+    def pod(self, namespace: str, name: str, **spec: Any) -> None:  # noqa: ANN401 (a pod's spec)
         """Run a pod of one busybox container that sleeps, unless told otherwise."""
         container = {
             "name": "main", "image": "docker.io/library/busybox:1.36.1", "command": ["sleep", "86400"],
@@ -192,7 +192,7 @@ def wait_for(question: Callable[[], object], what: str, seconds: float = 60) -> 
             last = question()
             if last:
                 return last
-        except (BedError, KeyError, ValueError) as error:
+        except (BedError, KeyError, ValueError, OSError) as error:
             last = error
         if time.monotonic() > deadline:
             raise AssertionError(f"{what}: not within {seconds:.0f} s; last seen: {last}")

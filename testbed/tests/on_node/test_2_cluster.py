@@ -15,7 +15,7 @@ import yaml
 
 from bed import nodes, services, settings
 from bed.errors import BedError
-from operator_hand import Cluster, put, shell_quote, wait_for
+from operator_hand import Cluster, put, wait_for
 
 
 def test_ready_as_the_pinned_version(cluster: Cluster) -> None:
@@ -64,7 +64,7 @@ def web(cluster: Cluster) -> str:
     """A namespace with a web server behind a Service and a NodePort, and a client."""
     name = cluster.namespace("web")
     cluster.pod(name, "server", container={
-        "command": ["sh", "-c", "mkdir /tmp/www && hostname > /tmp/www/index.html && exec httpd -f -p 8080 -h /tmp/www"],
+        "command": ["sh", "-c", "mkdir /tmp/w && hostname > /tmp/w/index.html && exec httpd -f -p 8080 -h /tmp/w"],
         "ports": [{"name": "http", "containerPort": 8080}],
     })
     cluster.pod(name, "client")
@@ -128,7 +128,8 @@ def test_host_path_both_ways(cluster: Cluster, web: str) -> None:
     cluster.wait_pod(web, "hostpath")
     assert cluster.execute(web, "hostpath", "cat /shared/a").strip() == "from-node"
     cluster.execute(web, "hostpath", "echo from-pod > /shared/b")
-    assert nodes.ssh(cluster.node, "stat -c %u:%g /opt/shared/b && cat /opt/shared/b").split() == ["1000:1000", "from-pod"]
+    seen = nodes.ssh(cluster.node, "stat -c %u:%g /opt/shared/b && cat /opt/shared/b")
+    assert seen.split() == ["1000:1000", "from-pod"]
 
 
 def test_local_volume_with_fs_group(cluster: Cluster, web: str) -> None:
@@ -151,7 +152,8 @@ def test_local_volume_with_fs_group(cluster: Cluster, web: str) -> None:
     volume = cluster.get(f"pv {claim}")["spec"]
     assert "local" in volume and "hostPath" not in volume
     assert volume["local"]["path"] == f"/var/lib/rancher/k3s/storage/{claim}_web_data"
-    assert volume["nodeAffinity"]["required"]["nodeSelectorTerms"][0]["matchExpressions"][0]["values"] == ["obs-prod-arm"]
+    terms = volume["nodeAffinity"]["required"]["nodeSelectorTerms"]
+    assert terms[0]["matchExpressions"][0]["values"] == ["obs-prod-arm"]
     cluster.kubectl("-n web delete pod volume --wait")
     assert nodes.ssh(cluster.node, f"sudo cat {volume['local']['path']}/file").strip() == "kept"
 
@@ -344,7 +346,7 @@ def test_secrets_encryption_is_real(cluster: Cluster) -> None:
     cluster.namespace("web")
     cluster.kubectl("-n web create secret generic canary --from-literal=value=canary-in-a-secret")
     cluster.kubectl("-n web create configmap canary --from-literal=value=canary-in-a-configmap")
-    search = "sudo cat /var/lib/rancher/k3s/server/db/state.db /var/lib/rancher/k3s/server/db/state.db-wal | grep -ac {}"
+    search = "sudo sh -c 'cat /var/lib/rancher/k3s/server/db/state.db*' | grep -ac {}"
     assert nodes.ssh(cluster.node, search.format("canary-in-a-secret") + " || true").strip() == "0"
     assert int(nodes.ssh(cluster.node, search.format("canary-in-a-configmap")).strip()) > 0
     status = nodes.ssh(cluster.node, "sudo k3s secrets-encrypt status")
@@ -353,7 +355,8 @@ def test_secrets_encryption_is_real(cluster: Cluster) -> None:
 
 def test_manifests_are_deployed_and_skipped(cluster: Cluster) -> None:
     folder = "/var/lib/rancher/k3s/server/manifests"
-    text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, namespace: default}}\ndata: {{value: '{value}'}}\n"
+    text = ("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, namespace: default}}\n"
+            "data: {{value: '{value}'}}\n")
 
     def value(name: str) -> object:
         return cluster.get(f"configmap {name}")["data"]["value"]
@@ -403,17 +406,16 @@ def pods(cluster: Cluster) -> dict[str, int]:
 
 
 def test_config_d_is_merged(cluster: Cluster) -> None:
-    """``key+`` appends, a later file wins; seen on the node's own object."""
-    put(cluster.node, "/etc/rancher/k3s/config.yaml.d/10-a.yaml", "node-label: [from=a]\n")
-    put(cluster.node, "/etc/rancher/k3s/config.yaml.d/20-b.yaml", "node-label+: [also=b]\n")
+    """``key+`` appends, a later file wins; seen on the certificate that the API serves after a restart."""
+    put(cluster.node, "/etc/rancher/k3s/config.yaml.d/10-a.yaml", "tls-san: [first.example]\n")
+    put(cluster.node, "/etc/rancher/k3s/config.yaml.d/20-b.yaml", "tls-san+: [second.example]\n")
     try:
         nodes.ssh(cluster.node, "sudo systemctl restart k3s", timeout=120)
         cluster.wait_ready("obs-prod-arm")
-
-        def labels() -> object:
-            found = cluster.get("node obs-prod-arm")["metadata"]["labels"]
-            return (found.get("from"), found.get("also")) == ("a", "b")
-
-        wait_for(labels, "both labels")
+        names = nodes.ssh(cluster.node, (
+            "openssl s_client -connect 127.0.0.1:6443 </dev/null 2>/dev/null"
+            " | openssl x509 -noout -ext subjectAltName"
+        ))
+        assert "DNS:first.example" in names and "DNS:second.example" in names
     finally:
-        nodes.ssh(cluster.node, f"sudo rm -r {shell_quote('/etc/rancher/k3s/config.yaml.d')}")
+        nodes.ssh(cluster.node, "sudo rm -r /etc/rancher/k3s/config.yaml.d")

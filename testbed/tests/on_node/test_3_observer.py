@@ -39,8 +39,10 @@ def observer(cluster: Cluster, measured: Measured) -> str:
     cluster.kubectl(f"apply -n {NAMESPACE} -f -", stdin=(MANIFESTS / "observer.yaml").read_text())
     cluster.kubectl(f"-n {NAMESPACE} rollout status statefulset/postgres --timeout=120s")
     cluster.kubectl(f"-n {NAMESPACE} rollout status deployment/observer --timeout=120s")
-    measured.node_seconds["Observer and PostgreSQL ready"] = round(time.monotonic() - begun, 1)
-    return f"http://{cluster.node.address}:30800"
+    address = f"http://{cluster.node.address}:30800"
+    settled(address)
+    measured.node_seconds["Observer and PostgreSQL serve"] = round(time.monotonic() - begun, 1)
+    return address
 
 
 def fetch(url: str) -> tuple[int, Any]:
@@ -133,7 +135,7 @@ def test_acknowledged_records_are_in_both_stores(observer: str, tmp_path: Path) 
 def test_readiness_follows_the_database_and_health_does_not(cluster: Cluster, observer: str) -> None:
     cluster.kubectl(f"-n {NAMESPACE} scale statefulset/postgres --replicas=0")
     pod = pod_name(cluster)
-    ask = "python3 -c \"import urllib.request as u,sys; print(u.urlopen('http://127.0.0.1:8000/{}').status)\" 2>&1 || true"
+    ask = "python3 -c \"import urllib.request as u; print(u.urlopen('http://127.0.0.1:8000/{}').status)\" 2>&1 || true"
     wait_for(lambda: "503" in cluster.execute(NAMESPACE, pod, ask.format("ready")), "readiness without a database")
     assert "200" in cluster.execute(NAMESPACE, pod, ask.format("health"))
     cluster.kubectl(f"-n {NAMESPACE} scale statefulset/postgres --replicas=1")
@@ -180,7 +182,8 @@ def test_nothing_acknowledged_is_lost(
     settled(observer)
     measured.node_seconds[f"Observer back, {what}"] = round(time.monotonic() - begun, 1)
     writer.join()
-    assert writer.done is not None and writer.done.returncode == 0, writer.done and writer.done.stdout + writer.done.stderr
+    assert writer.done is not None
+    assert writer.done.returncode == 0, writer.done.stdout + writer.done.stderr
     report = check(observer, journal)
     assert report["acknowledged"] > 500, report
     assert sql(cluster, "SELECT count(*) > 0 FROM made_by_initdb") == "t"
