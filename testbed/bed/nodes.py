@@ -157,8 +157,10 @@ def _create(podman: Podman, node: Node, image: str) -> None:
         options += ["--volume", f"{node.container}-{short}:{path}:suid,dev,exec"]
     podman.run(
         "create", "--name", node.container, "--hostname", node.hostname, "--network", services.NETWORK,
-        "--ip", node.address, "--cgroupns=private", "--privileged", "--systemd=always", "--tmpfs", "/run",
-        "--tmpfs", "/tmp:mode=1777", "--restart=on-failure:1000", *options, image,
+        "--ip", node.address, "--mac-address", settings.mac_address(node.address), "--cgroupns=private",
+        "--privileged", "--systemd=always", "--tmpfs", "/run", "--tmpfs", "/tmp:mode=1777",
+        # A reboot from inside ends the container with the signal that the kernel sends for it.
+        "--restart=on-failure:1000", *options, image,
     )
     _seed(podman, node)
 

@@ -134,6 +134,7 @@ def _mirror(podman: Podman, image: str, paths: Mapping[str, Path], architecture:
         stamp.write_text(key)
     if not _running(podman, MIRROR, digest(image)):
         podman.run("run", "--detach", "--name", MIRROR, "--network", NETWORK, "--ip", settings.MIRROR_ADDRESS,
+                   "--mac-address", settings.mac_address(settings.MIRROR_ADDRESS),
                    "--label", f"observer-node.key={digest(image)}", "--read-only", "--cap-drop=ALL",
                    "--cap-add=NET_BIND_SERVICE", "--volume", f"{tree}:/srv:ro", "--stop-signal=SIGKILL", image,
                    "python3", "-m", "http.server", "--directory", "/srv", "80")
@@ -163,6 +164,7 @@ def _registry(podman: Podman, image: str) -> None:
     key = digest(image, folder / "config.yml", folder / "htpasswd", folder / "tls")
     if not _running(podman, REGISTRY, key):
         podman.run("run", "--detach", "--name", REGISTRY, "--network", NETWORK, "--ip", settings.REGISTRY_ADDRESS,
+                   "--mac-address", settings.mac_address(settings.REGISTRY_ADDRESS),
                    "--label", f"observer-node.key={key}", "--read-only", "--tmpfs", "/tmp", "--volume",
                    f"{folder}:/srv", image, "docker-registry", "serve", "/srv/config.yml")
     _wait("the image registry", access.endpoint + "/v2/", access)

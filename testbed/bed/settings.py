@@ -50,6 +50,17 @@ REGISTRY_USER = "observer-pull"
 FIRST_NODE_ADDRESS = 11
 """Nodes take 10.89.53.11 and up unless told otherwise."""
 
+
+
+def mac_address(address: str) -> str:
+    """A hardware address that belongs to an IPv4 address.
+
+    A machine made again under its old address would else be unreachable for up to a minute: its
+    neighbours, the host among them, remember the old one.
+    """
+    return "0a:00:" + ":".join(f"{int(part):02x}" for part in address.split("."))
+
+
 # --- folders ------------------------------------------------------------------------------------
 
 
