@@ -24,6 +24,7 @@ help: ## what can be made
 
 $(UV):
 	@echo "[setup] uv $(UV_VERSION)"
+	@python3 -c 'import ensurepip' 2>/dev/null || { echo "error: python3 has no venv module: apt-get install python3-venv" >&2; exit 1; }
 	@python3 -m venv $(CACHE)/tools/uv-$(UV_VERSION)
 	@$(CACHE)/tools/uv-$(UV_VERSION)/bin/python -m pip install --quiet --disable-pip-version-check \
 		--require-hashes -r testbed/uv.txt
@@ -79,6 +80,6 @@ lint: tools ## ruff, mypy, yamllint, shellcheck, gofmt, go vet
 	@$(PYTHON) testbed/tests/run.py lint
 
 .PHONY: test
-test: tools ## everything that CI runs; times and sizes go to bench/results.json
+test: setup ## everything that CI runs; times and sizes go to bench/results.json
 	@$(PYTHON) testbed/tests/run.py
 

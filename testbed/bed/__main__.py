@@ -31,6 +31,7 @@ def build(architecture: str | None = None) -> dict[str, Path]:
     cache = Cache(settings.folders().artifacts)
     parts = NODE_PARTS if architecture == host else MIRROR_PARTS
     paths = graph(architecture).make(parts, cache, f"build {architecture}")
+    cache.prune(paths.values())
     return paths
 
 

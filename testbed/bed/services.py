@@ -78,6 +78,11 @@ def mirror_url() -> str:
     return f"http://{settings.MIRROR_ADDRESS}"
 
 
+def releases() -> str:
+    """Where nodes download releases from: the mirror, or what ``RELEASES`` names (``https://github.com``)."""
+    return (os.environ.get("RELEASES") or mirror_url()).rstrip("/")
+
+
 def up(paths: Mapping[str, Path], architecture: str) -> None:
     """Start network, mirror and registry, and push the app's images. Fast when all is there."""
     with lock(state() / "services.lock"):
@@ -88,6 +93,17 @@ def up(paths: Mapping[str, Path], architecture: str) -> None:
         _mirror(podman, image, paths, architecture)
         _registry(podman, image)
         _push(podman, paths)
+        _prune_images(podman, paths)
+
+
+def _prune_images(podman: Podman, paths: Mapping[str, Path]) -> None:
+    """Remove images of artifacts that are no longer current. One that a node still runs from stays."""
+    current = {path.name.rsplit("-", 1)[-1] for path in paths.values()}
+    for line in podman.run("images", "--format", "{{.Repository}}:{{.Tag}}").splitlines():
+        name, _, tag = line.rpartition(":")
+        if name.startswith("localhost/observer-node/") and tag not in current:
+            podman.succeeds("rmi", line)
+    podman.run("image", "prune", "--force")
 
 
 def _network(podman: Podman) -> None:

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "bench" / "results.json"
 sys.path.insert(0, str(ROOT / "testbed"))
 
-from bed import nodes, settings  # noqa: E402
+from bed import nodes, services, settings  # noqa: E402
 from bed.errors import BedError  # noqa: E402
 from bed.progress import duration  # noqa: E402
 from bed.recipes import host_architecture  # noqa: E402
@@ -91,7 +91,49 @@ def clear() -> None:
             nodes.down(node)
 
 
-STAGES = {"lint": lint, "unit": unit, "build": build, "on-node": on_node}
+def down() -> None:
+    """`make down` leaves the machine as it was."""
+    if BEFORE is None:
+        print("the bed was up before this run and stays: not checked")
+        return
+    run(sys.executable, "-m", "bed", "down", PYTHONPATH=str(ROOT / "testbed"))
+    after = machine()
+    for name, before in BEFORE.items():
+        if after[name] != before:
+            raise BedError(f"{name} of this machine changed:\nbefore: {before}\nafter:  {after[name]}")
+        print(f"as before: {name}")
+
+
+def machine() -> dict[str, object]:
+    """What of this machine the bed could change and must not leave changed."""
+    def words(*argv: str) -> list[str]:
+        lines = subprocess.run(argv, check=True, capture_output=True, text=True).stdout.splitlines()
+        return [line for line in lines if not line.startswith(("#", ":"))]
+
+    settings_now = {}
+    for name in services.HOST_SYSCTLS:
+        path = Path("/proc/sys") / name
+        # The kernel itself raises this one.
+        if path.is_file() and name != "fs/file-max":
+            settings_now[name] = path.read_text().strip()
+    processes = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if str(settings.folders().runroot) in line:
+            processes.append(line)
+    return {
+        "iptables rules": words("iptables-save"), "interfaces": words("ip", "-o", "-br", "link"),
+        "loop devices": words("losetup", "--noheadings", "--output", "NAME,BACK-FILE"), "settings": settings_now,
+        "mounts": sorted(line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()),
+        "processes": processes,
+    }
+
+
+STAGES = {"lint": lint, "unit": unit, "build": build, "on-node": on_node, "down": down}
+BEFORE: dict[str, object] | None = None
 
 
 def sizes() -> dict[str, float]:
@@ -108,6 +150,9 @@ def main() -> int:
     if unknown:
         print(f"error: no stage named {', '.join(unknown)}; there are {', '.join(STAGES)}", file=sys.stderr)
         return 2
+    global BEFORE
+    if not settings.folders().state.is_dir():
+        BEFORE = machine()
     measured = settings.folders().cache / "measured.json"
     measured.unlink(missing_ok=True)
     times: dict[str, float] = {}

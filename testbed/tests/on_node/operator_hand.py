@@ -75,7 +75,7 @@ def registries_yaml(*, with_password: bool = False) -> str:
 
 def download_k3s(node: nodes.Node) -> None:
     """The binary and the air-gapped images, checked against the release's checksums."""
-    base = f"{services.mirror_url()}/{release_path('k3s-io/k3s', settings.K3S_VERSION)}"
+    base = f"{services.releases()}/{release_path('k3s-io/k3s', settings.K3S_VERSION)}"
     own = f"{services.mirror_url()}/observer-node"
     nodes.ssh(node, "\n".join([
         "set -e; cd $(mktemp -d)",

@@ -306,7 +306,7 @@ def test_a_missing_tag_is_told_from_a_wrong_password(cluster: Cluster) -> None:
 
 def test_sealed_secrets_with_an_offline_certificate(cluster: Cluster, tmp_path: Path) -> None:
     """The controller of the mirror's manifest opens what the mirror's kubeseal sealed without a cluster."""
-    base = f"{services.mirror_url()}/bitnami-labs/sealed-secrets/releases/download/v{settings.SEALED_SECRETS_VERSION}"
+    base = f"{services.releases()}/bitnami-labs/sealed-secrets/releases/download/v{settings.SEALED_SECRETS_VERSION}"
     manifest = urllib.request.urlopen(f"{base}/controller.yaml", timeout=10).read().decode()
     documents = [document for document in yaml.safe_load_all(manifest) if document]
     cluster.namespace("sealed-secrets")

@@ -37,6 +37,29 @@ def test_a_failed_build_leaves_no_artifact_and_the_next_starts_clean(tmp_path: P
     assert [path.name for path in made.iterdir()] == ["made"]
 
 
+def _never_ends(folder: Path) -> None:
+    (folder / "half").write_text("half")
+    time.sleep(600)
+
+
+def _get_for_ever(root: Path) -> None:
+    Cache(root).get("part", "k" * 64, _never_ends)
+
+
+def test_a_killed_build_leaves_no_artifact_and_no_lock(tmp_path: Path) -> None:
+    worker = multiprocessing.Process(target=_get_for_ever, args=(tmp_path,))
+    worker.start()
+    deadline = time.monotonic() + 10
+    while not list(tmp_path.glob(".part-*.building/half")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    worker.kill()
+    worker.join()
+    assert not Cache(tmp_path).has("part", "k" * 64)
+    made = Cache(tmp_path).get("part", "k" * 64, fill)
+    assert [path.name for path in made.iterdir()] == ["made"]
+
+
 def _slow(folder: Path) -> None:
     with (folder.parent / "builds").open("a") as log:
         log.write("x")

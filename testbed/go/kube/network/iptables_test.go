@@ -237,22 +237,22 @@ func TestOverlayTables(t *testing.T) {
 // network namespace of its own and is left out where that is not possible.
 func TestRealIptables(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("needs root for a network namespace")
+		t.Fatal("needs root for a network namespace")
 	}
 	for _, tool := range []string{"ip", "iptables-save", "iptables-restore"} {
 		if _, err := exec.LookPath(tool); err != nil {
-			t.Skip(err)
+			t.Fatal(err)
 		}
 	}
 	name := fmt.Sprintf("netpol-test-%d", os.Getpid())
 	if out, err := exec.Command("ip", "netns", "add", name).CombinedOutput(); err != nil {
-		t.Skipf("no network namespace: %v: %s", err, out)
+		t.Fatalf("no network namespace: %v: %s", err, out)
 	}
 	t.Cleanup(func() { exec.Command("ip", "netns", "del", name).Run() })
 	host := netnsIptables(name)
 	ctx := context.Background()
 	if _, err := host.save(ctx, "filter"); err != nil {
-		t.Skip(err)
+		t.Fatal(err)
 	}
 
 	pods := netip.MustParsePrefix("10.42.0.0/16")

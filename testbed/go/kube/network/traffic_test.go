@@ -33,7 +33,7 @@ func (l *lab) sh(who, script string) {
 	l.t.Helper()
 	out, err := exec.Command("ip", "netns", "exec", l.name(who), "sh", "-ec", script).CombinedOutput()
 	if err != nil {
-		l.t.Skipf("the laboratory cannot be built here: %s: %v: %s", script, err, out)
+		l.t.Fatalf("the laboratory cannot be built here: %s: %v: %s", script, err, out)
 	}
 }
 
@@ -57,18 +57,18 @@ func (l *lab) inside(who string, f func() error) error {
 func newLab(t *testing.T, pods ...string) *lab {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("needs root for network namespaces")
+		t.Fatal("needs root for network namespaces")
 	}
 	for _, tool := range []string{"ip", "iptables-save", "iptables-restore"} {
 		if _, err := exec.LookPath(tool); err != nil {
-			t.Skip(err)
+			t.Fatal(err)
 		}
 	}
 	l := &lab{t: t, prefix: fmt.Sprintf("np%d-", os.Getpid())}
 	for _, who := range append([]string{"node"}, pods...) {
 		name := l.name(who)
 		if out, err := exec.Command("ip", "netns", "add", name).CombinedOutput(); err != nil {
-			t.Skipf("no network namespace: %v: %s", err, out)
+			t.Fatalf("no network namespace: %v: %s", err, out)
 		}
 		t.Cleanup(func() { exec.Command("ip", "netns", "del", name).Run() })
 	}
