@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -73,7 +74,9 @@ def command_node(arguments: argparse.Namespace) -> None:
             data_path=arguments.data_path,
         )
         paths = command_up(arguments)
-        seconds = nodes.up(node, paths)
+        started = time.monotonic()
+        node = nodes.up(node, paths)
+        seconds = time.monotonic() - started
         config = services.state() / "ssh" / "config"
         print(f"node {node.name} at {node.address} is up after {seconds:.1f} s, bare")
         print(f"  log in:        ssh -F {config} {node.name}")
@@ -98,6 +101,8 @@ def command_node(arguments: argparse.Namespace) -> None:
         nodes.cut(node)
         print(f"node {node.name}: power cut")
     elif action == "start":
+        # After a restart of the host the mirror and the registry are off too.
+        command_up(arguments)
         print(f"node {node.name} is up after {nodes.start(node):.1f} s")
     elif action == "reboot":
         print(f"node {node.name} is up again after {nodes.reboot(node):.1f} s")
@@ -168,6 +173,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
+    # So that what is cleaned up on the way out is cleaned up when CI cancels, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         if arguments.verb not in ("check", "setup") and os.geteuid() != 0:
             preflight.check()

@@ -10,7 +10,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from . import services, settings
@@ -111,44 +111,60 @@ def plan(
     if not re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?", hostname):
         raise BedError(f"--hostname {hostname}: not a host name")
     if address is None:
-        address = free_address()
+        # Chosen in up(), under the lock: another call may take the next one meanwhile.
+        return _request(name, hostname, "", oci_firewall, outward, data_disk, data_path)
     try:
         inside = ipaddress.ip_address(address) in ipaddress.ip_network(settings.SUBNET)
     except ValueError as error:
         raise BedError(f"--address {address}: not an IPv4 address") from error
     if not inside or address in {settings.GATEWAY, settings.MIRROR_ADDRESS, settings.REGISTRY_ADDRESS}:
         raise BedError(f"--address {address}: choose one in {settings.SUBNET} that is not the bed's own")
-    for other in everyone():
-        if other.address == address and other.name != name:
-            raise BedError(f"--address {address}: node {other.name} has it")
+    _not_taken(name, address)
+    return _request(name, hostname, address, oci_firewall, outward, data_disk, data_path)
+
+
+def _request(
+    name: str, hostname: str, address: str, oci_firewall: bool, outward: bool, data_disk: int, data_path: str
+) -> Node:
     if data_disk < 0 or (data_disk and not data_path.startswith("/")):
         raise BedError("--data-disk takes GiB and --data-path an absolute path")
     return Node(name, hostname, address, oci_firewall, outward, data_disk, data_path)
 
 
-def up(node: Node, paths: Mapping[str, Path]) -> float:
-    """Make a node and wait until it answers over SSH. Returns the seconds that took.
+def _not_taken(name: str, address: str) -> None:
+    for other in everyone():
+        if other.address == address and other.name != name:
+            raise BedError(f"--address {address}: node {other.name} has it")
 
+
+def up(node: Node, paths: Mapping[str, Path]) -> Node:
+    """Make a node and wait until it answers over SSH. Returns it with its address.
+
+    :param node: from :func:`plan`.
     :raises BedError: a node of this name exists, or it did not come up.
     """
-    started = time.monotonic()
     podman = Podman.open()
+    services.network(podman)
     with lock(services.state() / "nodes.lock"):
         if podman.inspect(node.container) or (node.folder / "node.json").is_file():
             raise BedError(f"node {node.name} exists already; `make node-down NAME={node.name}` takes it away")
+        if node.address:
+            _not_taken(node.name, node.address)
+        node = replace(node, address=node.address or free_address())
         image = podman.load_rootfs(
             paths["node"] / "rootfs.tar", NODE_IMAGE,
             changes=('CMD ["/sbin/node-init"]', "STOPSIGNAL SIGRTMIN+3"),
         )
         node.folder.mkdir(parents=True, exist_ok=True)
         (node.folder / "node.json").write_text(json.dumps(asdict(node), indent=2) + "\n")
-        try:
-            _create(podman, node, image)
-        except BaseException:
-            _remove(podman, node)
-            raise
-    _start(podman, node)
-    return time.monotonic() - started
+    try:
+        _create(podman, node, image)
+        _start(podman, node)
+    except BaseException:
+        # Half a node would only be in the way of the next attempt.
+        _remove(podman, node)
+        raise
+    return node
 
 
 def _create(podman: Podman, node: Node, image: str) -> None:
@@ -156,7 +172,7 @@ def _create(podman: Podman, node: Node, image: str) -> None:
     for short, path in VOLUMES.items():
         options += ["--volume", f"{node.container}-{short}:{path}:suid,dev,exec"]
     podman.run(
-        "create", "--name", node.container, "--hostname", node.hostname, "--network", services.NETWORK,
+        "create", *podman.cgroup, "--name", node.container, "--hostname", node.hostname, "--network", services.NETWORK,
         "--ip", node.address, "--mac-address", settings.mac_address(node.address), "--cgroupns=private",
         "--privileged", "--systemd=always", "--tmpfs", "/run", "--tmpfs", "/tmp:mode=1777",
         # A reboot from inside ends the container with the signal that the kernel sends for it.
@@ -215,6 +231,8 @@ def _attach_disk(node: Node) -> str:
 
 
 def _start(podman: Podman, node: Node) -> None:
+    # After a restart of the host its rules are gone.
+    services.network(podman)
     if not node.outward:
         services.block_outward(node.address)
     if node.data_disk:

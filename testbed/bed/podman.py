@@ -39,6 +39,13 @@ class Podman:
     runroot: Path
     configuration: Path
 
+    CGROUP = "/observer-node"
+    """Parent of all cgroups of the bed; podman's default is shared with the user's own containers."""
+
+    @property
+    def cgroup(self) -> tuple[str, ...]:
+        return ("--cgroup-parent", self.CGROUP)
+
     @classmethod
     def open(cls) -> Podman:
         """Write the configuration when it is not there, and return the handle."""

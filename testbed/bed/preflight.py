@@ -7,9 +7,12 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from . import settings
+from .cache import lock
 from .errors import BedError
 from .recipes import host_architecture
 from .shell import run, succeeds
@@ -137,18 +140,31 @@ def install_packages(cross: bool = False) -> list[str]:
         raise BedError(f"install these (Debian's names): {' '.join(missing)}")
     print(f"[setup] installing Debian packages: {' '.join(missing)}", flush=True)
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    # A database server for tests must not start one of its own.
-    policy = Path("/usr/sbin/policy-rc.d")
-    guard = not policy.exists()
-    if guard:
-        policy.write_text("#!/bin/sh\nexit 101\n")
-        policy.chmod(0o755)
-    try:
-        install = ["apt-get", "install", "--yes", "--no-install-recommends", "--quiet", *missing]
+    with lock(settings.folders().cache / "apt.lock"), _no_services():
+        install = ["apt-get", "install", "--yes", "--no-install-recommends", "--quiet", "-o",
+                   "DPkg::Lock::Timeout=300", *missing]
         if not succeeds(install, env=environment):
             run(["apt-get", "update", "--quiet"], env=environment)
             run(install, env=environment)
-    finally:
-        if guard:
-            policy.unlink(missing_ok=True)
     return missing
+
+
+POLICY = Path("/usr/sbin/policy-rc.d")
+POLICY_TEXT = "#!/bin/sh\n# Written by the observer-node test bed while it installs packages.\nexit 101\n"
+
+
+@contextmanager
+def _no_services() -> Iterator[None]:
+    """Keep packages from starting services: a database server for tests must not run one of its own.
+
+    Only a policy of our own is written and removed, one that an interrupted run left behind included.
+    """
+    ours = not POLICY.exists() or POLICY.read_text() == POLICY_TEXT
+    if ours:
+        POLICY.write_text(POLICY_TEXT)
+        POLICY.chmod(0o755)
+    try:
+        yield
+    finally:
+        if ours:
+            POLICY.unlink(missing_ok=True)

@@ -24,7 +24,7 @@ from urllib.parse import quote, unquote
 
 import yaml
 
-from . import settings
+from . import oci, settings
 from .cache import Cache, digest
 from .errors import BedError
 from .oci import Image, write_archive
@@ -258,7 +258,9 @@ def graph(architecture: str) -> Graph:
     """The steps for one architecture."""
     arch = architecture
     steps = Graph()
-    go = (go_version(), arch)
+    go = (go_version(), arch, _code(go_build, _go_environment))
+    suite = (settings.DEBIAN_SUITE, arch, _code(debian))
+    archive = (Path(oci.__file__), _code(_write_images, compress))
 
     def build_kube(out: Path, _: Parts) -> None:
         version = "k8s.io/component-base/version"
@@ -307,13 +309,13 @@ def graph(architecture: str) -> Graph:
     def build_runtime(out: Path, _: Parts) -> None:
         _extract_runtime(out, arch)
 
-    steps.add(Step("runtime", 8, "debian", build_runtime, (settings.DEBIAN_SUITE, arch, _code(_extract_runtime))))
+    steps.add(Step("runtime", 8, "debian", build_runtime, (*suite, _code(_extract_runtime))))
 
     def build_busybox(out: Path, _: Parts) -> None:
         _extract_busybox(out, arch)
 
     steps.add(Step("busybox", 8, "debian", build_busybox, (
-        settings.DEBIAN_SUITE, arch, BUSYBOX_APPLETS, _code(_extract_busybox))))
+        *suite, BUSYBOX_APPLETS, _code(_extract_busybox))))
 
     def build_k3s(out: Path, parts: Parts) -> None:
         _pack_k3s(out, parts, arch)
@@ -327,8 +329,7 @@ def graph(architecture: str) -> Graph:
         _airgap_images(out, parts, arch)
 
     steps.add(Step("airgap-images", 15, "debian", build_airgap, (
-        PAUSE_IMAGE, COREDNS_IMAGE, LOCAL_PATH_IMAGE, HELPER_IMAGE, BUSYBOX_IMAGE, arch,
-        _code(_airgap_images, _write_images, write_archive),
+        PAUSE_IMAGE, COREDNS_IMAGE, LOCAL_PATH_IMAGE, HELPER_IMAGE, arch, *archive, _code(_airgap_images),
     ), ("pause", "coredns", "local-path", "busybox")))
 
     if arch != host_architecture():
@@ -345,14 +346,14 @@ def graph(architecture: str) -> Graph:
         )
         (out / "packages").write_text(packages_of(out / "rootfs.tar"))
 
-    steps.add(Step("postgres", 35, "debian", build_postgres, (IMAGES / "postgres", arch, _code(debian))))
+    steps.add(Step("postgres", 35, "debian", build_postgres, (IMAGES / "postgres", *suite)))
 
     def build_node_images(out: Path, parts: Parts) -> None:
         _node_images(out, parts, arch)
 
     steps.add(Step("node-images", 25, "debian", build_node_images, (
-        SEALED_SECRETS_IMAGE, POSTGRES_IMAGE, arch, _code(_node_images, _write_images, write_archive),
-    ), ("postgres", "sealed-secrets")))
+        SEALED_SECRETS_IMAGE, POSTGRES_IMAGE, BUSYBOX_IMAGE, arch, *archive, _code(_node_images),
+    ), ("postgres", "sealed-secrets", "busybox")))
 
     def build_node(out: Path, _: Parts) -> None:
         here = IMAGES / "node"
@@ -361,7 +362,7 @@ def graph(architecture: str) -> Graph:
         (out / "packages").write_text(packages_of(out / "rootfs.tar"))
 
     steps.add(Step("node", 40, "debian", build_node, (
-        IMAGES / "node" / "customize.sh", NODE_PACKAGES, arch, _code(debian))))
+        IMAGES / "node" / "customize.sh", NODE_PACKAGES, *suite)))
 
     def build_services(out: Path, _: Parts) -> None:
         here = IMAGES / "services"
@@ -369,7 +370,7 @@ def graph(architecture: str) -> Graph:
                architecture=arch, hooks=(f"--customize-hook={here}/customize.sh \"$1\"",))
         (out / "packages").write_text(packages_of(out / "rootfs.tar"))
 
-    steps.add(Step("services", 25, "debian", build_services, (IMAGES / "services", arch, _code(debian))))
+    steps.add(Step("services", 25, "debian", build_services, (IMAGES / "services", *suite)))
 
     def build_python(out: Path, _: Parts) -> None:
         here = IMAGES / "python"
@@ -377,7 +378,7 @@ def graph(architecture: str) -> Graph:
                architecture=arch, hooks=(f"--customize-hook={here}/customize.sh \"$1\"",))
         (out / "packages").write_text(packages_of(out / "rootfs.tar"))
 
-    steps.add(Step("python", 25, "debian", build_python, (IMAGES / "python", arch, _code(debian))))
+    steps.add(Step("python", 25, "debian", build_python, (IMAGES / "python", *suite)))
 
     observer = settings.TESTBED / "observer"
 
@@ -437,19 +438,23 @@ def _extract_runtime(out: Path, arch: str) -> None:
         shutil.copy(source, out / "bin")
     for plugin in ("bridge", "host-local", "loopback", "portmap", "bandwidth", "firewall"):
         shutil.copy(root / "lib" / "cni" / plugin, out / "bin" / "cni")
-    # Extracted packages are in no dpkg database; their versions are in the names of what was downloaded.
+    _record_extracted(out, {"containerd", "runc", "containernetworking-plugins"})
+    shutil.rmtree(out / "root")
+
+
+def _record_extracted(out: Path, wanted: set[str]) -> None:
+    """Write down the versions of extracted packages: they are in no dpkg database, only in file names."""
     names = [path.name.split("_") for path in (out / "root/var/cache/apt/archives").glob("*.deb")]
-    wanted = {"containerd", "runc", "containernetworking-plugins"}
     record = sorted(f"{name}\t{unquote(version)}" for name, version, *_ in names if name in wanted)
     if len(record) != len(wanted):
         raise BedError(f"cannot tell the versions of {wanted} from {names}")
     (out / "packages").write_text("\n".join(record) + "\n")
-    shutil.rmtree(out / "root")
 
 
 def _extract_busybox(out: Path, arch: str) -> None:
     """A root file system of busybox alone: the provisioner's helper and a tool for tests."""
-    debian(out / "root", ["busybox-static"], architecture=arch, variant="extract")
+    debian(out / "root", ["busybox-static"], architecture=arch, variant="extract", options=("--skip=cleanup/apt",))
+    _record_extracted(out, {"busybox-static"})
     tree = out / "rootfs"
     for folder in ("bin", "etc", "tmp", "root", "var", "dev", "proc", "sys", "home", "usr"):
         (tree / folder).mkdir(parents=True)
@@ -484,7 +489,8 @@ def _pack_k3s(out: Path, parts: Parts, arch: str) -> None:
     shutil.copytree(parts["runtime"] / "bin", payload / "bin")
     shutil.copy(parts["kube"] / "kube", payload / "bin")
     shutil.copy(parts["kine"] / "kine", payload / "bin")
-    (payload / "k3s.json").write_text(json.dumps({"images": {"pause": PAUSE_IMAGE}}))
+    packages = (parts["runtime"] / "packages").read_text().splitlines()
+    (payload / "k3s.json").write_text(json.dumps({"images": {"pause": PAUSE_IMAGE}, "packages": packages}))
     name = "k3s" if arch == "amd64" else f"k3s-{arch}"
     # This interpreter has PyYAML, which goes into the file: a bare node has none.
     run([sys.executable, settings.TESTBED / "k3s" / "pack.py", payload, out / name, "--version", settings.K3S_VERSION,
@@ -509,15 +515,15 @@ def _airgap_images(out: Path, parts: Parts, arch: str) -> None:
     shutil.copytree(parts["busybox"] / "rootfs", provisioner, symlinks=True)
     shutil.copy(parts["local-path"] / "local-path-provisioner", provisioner / "bin")
     path = ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]
-    shell = {"Cmd": ["sh"], "Env": path}
+    label = {"Labels": {"observer-node.packages": (parts["busybox"] / "packages").read_text()}}
     images = [
         Image(PAUSE_IMAGE, binary("pause", "pause", "pause"), arch,
               {"Entrypoint": ["/pause"], "User": "65535:65535", "Env": path}),
         Image(COREDNS_IMAGE, binary("coredns", "coredns", "coredns"), arch,
               {"Entrypoint": ["/coredns"], "ExposedPorts": {"53/tcp": {}, "53/udp": {}}, "Env": path}),
-        Image(LOCAL_PATH_IMAGE, provisioner, arch, {"Entrypoint": ["/bin/local-path-provisioner"], "Env": path}),
-        Image(HELPER_IMAGE, parts["busybox"] / "rootfs", arch, shell),
-        Image(BUSYBOX_IMAGE, parts["busybox"] / "rootfs", arch, shell),
+        Image(LOCAL_PATH_IMAGE, provisioner, arch,
+              {"Entrypoint": ["/bin/local-path-provisioner"], "Env": path, **label}),
+        Image(HELPER_IMAGE, parts["busybox"] / "rootfs", arch, {"Cmd": ["sh"], "Env": path, **label}),
     ]
     _write_images(images, out, f"k3s-airgap-images-{arch}.tar.zst")
     # K3s publishes the list beside the archive, without the registry's default prefix resolved.
@@ -525,7 +531,7 @@ def _airgap_images(out: Path, parts: Parts, arch: str) -> None:
 
 
 def _node_images(out: Path, parts: Parts, arch: str) -> None:
-    """``observer-node-images-<arch>.tar.zst``: what this project runs beside K3s' own pods."""
+    """``observer-node-images-<arch>.tar.zst``: what this project runs beside K3s' own pods, and a shell."""
     controller = out / ".controller"
     (controller / "usr/local/bin").mkdir(parents=True)
     (controller / "tmp").mkdir(mode=0o1777)
@@ -544,6 +550,10 @@ def _node_images(out: Path, parts: Parts, arch: str) -> None:
             "Env": ["PATH=/usr/local/bin:/usr/bin:/bin"],
         }),
         Image(POSTGRES_IMAGE, parts["postgres"] / "rootfs.tar", arch, postgres),
+        Image(BUSYBOX_IMAGE, parts["busybox"] / "rootfs", arch, {
+            "Cmd": ["sh"], "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
+            "Labels": {"observer-node.packages": (parts["busybox"] / "packages").read_text()},
+        }),
     ]
     _write_images(images, out, f"observer-node-images-{arch}.tar.zst")
 
@@ -606,7 +616,8 @@ def mirror(paths: dict[str, Path], architecture: str, target: Path) -> None:
     _place(paths["k3s"] / name, k3s / name)
     _place(paths["airgap-images"] / airgap, k3s / airgap)
     _place(paths["airgap-images"] / "k3s-images.txt", k3s / "k3s-images.txt")
-    _checksums(k3s / f"sha256sum-{architecture}.txt", [k3s / airgap, k3s / name])
+    # Like the real list it names more than a node downloads.
+    _checksums(k3s / f"sha256sum-{architecture}.txt", [k3s / airgap, k3s / "k3s-images.txt", k3s / name])
 
     seal = target / "bitnami-labs/sealed-secrets/releases/download" / f"v{settings.SEALED_SECRETS_VERSION}"
     seal.mkdir(parents=True, exist_ok=True)

@@ -26,16 +26,18 @@ NETWORK = "observer-node"
 MIRROR = "observer-node-mirror"
 REGISTRY = "observer-node-registry"
 CHAIN = "OBSERVER-NODE"
-"""Our own iptables chains."""
+"""Our own iptables chains; the one with ``-IN`` is for what nodes send to this machine itself."""
 
-HOST_SYSCTLS = (
-    "vm/overcommit_memory", "vm/panic_on_oom", "vm/swappiness", "vm/max_map_count", "kernel/panic",
-    "kernel/panic_on_oops", "kernel/keys/root_maxkeys", "kernel/keys/root_maxbytes", "kernel/pid_max",
-    "kernel/core_pattern", "fs/inotify/max_user_instances", "fs/inotify/max_user_watches", "fs/file-max",
-    "net/ipv4/ip_forward", "net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables",
+SHARED_SYSCTLS = ("vm", "kernel", "fs", "dev", "net/ipv4/ip_forward", "net/bridge")
+"""Settings that a privileged container shares with its host, or that the bed's network needs. A node's
+systemd and kubelet write some, and so do roles; what differs is put back when the bed goes."""
+
+VOLATILE_SYSCTLS = (
+    "kernel/random/", "kernel/ns_last_pid", "kernel/pty/nr", "kernel/tainted", "kernel/hostname", "kernel/domainname",
+    "fs/file-nr", "fs/inode-", "fs/dentry-state", "fs/aio-nr", "fs/quota/", "vm/stat_refresh", "vm/drop_caches",
+    "vm/compact_memory", "kernel/sched_domain", "fs/binfmt_misc",
 )
-"""Settings that a privileged container shares with its host. A node's kubelet and the roles write some;
-they are put back when the bed goes."""
+"""What the kernel counts by itself, what belongs to a namespace, and what acts when it is written."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def up(paths: Mapping[str, Path], architecture: str) -> None:
     with lock(state() / "services.lock"):
         podman = Podman.open()
         _remember_sysctls()
-        _network(podman)
+        network(podman)
         image = podman.load_rootfs(paths["services"] / "rootfs.tar", SERVICES_IMAGE)
         _mirror(podman, image, paths, architecture)
         _registry(podman, image)
@@ -106,20 +108,21 @@ def _prune_images(podman: Podman, paths: Mapping[str, Path]) -> None:
     podman.run("image", "prune", "--force")
 
 
-def _network(podman: Podman) -> None:
+def network(podman: Podman) -> None:
+    """The nodes' network and the rules that let it out. Idempotent."""
     # Written by hand: `podman network create` has no word for the bridge's name with this backend, and a
     # name of our own is how a node's traffic and what is left of it are told from anybody else's.
     network = {
         "cniVersion": "0.4.0", "name": NETWORK, "plugins": [
             {
                 "type": "bridge", "bridge": settings.BRIDGE, "isGateway": True, "hairpinMode": True,
-                "capabilities": {"ips": True},
+                "capabilities": {"ips": True, "mac": True},
                 "ipam": {
-                    "type": "host-local", "routes": [{"dst": "0.0.0.0/0"}],
+                    # Not in /var/lib/cni, where it would outlive the bed.
+                    "type": "host-local", "dataDir": str(podman.runroot / "cni"), "routes": [{"dst": "0.0.0.0/0"}],
                     "ranges": [[{"subnet": settings.SUBNET, "gateway": settings.GATEWAY}]],
                 },
             },
-            {"type": "tuning", "capabilities": {"mac": True}},
         ],
     }
     path = podman.configuration / "networks" / f"{NETWORK}.conflist"
@@ -149,7 +152,8 @@ def _mirror(podman: Podman, image: str, paths: Mapping[str, Path], architecture:
         mirror(dict(paths), architecture, tree)
         stamp.write_text(key)
     if not _running(podman, MIRROR, digest(image)):
-        podman.run("run", "--detach", "--name", MIRROR, "--network", NETWORK, "--ip", settings.MIRROR_ADDRESS,
+        podman.run("run", "--detach", *podman.cgroup, "--name", MIRROR,
+                   "--network", NETWORK, "--ip", settings.MIRROR_ADDRESS,
                    "--mac-address", settings.mac_address(settings.MIRROR_ADDRESS),
                    "--label", f"observer-node.key={digest(image)}", "--read-only", "--cap-drop=ALL",
                    "--cap-add=NET_BIND_SERVICE", "--volume", f"{tree}:/srv:ro", "--stop-signal=SIGKILL", image,
@@ -165,8 +169,8 @@ def _registry(podman: Podman, image: str) -> None:
     if not access.password_file.is_file():
         _write_private(access.password_file, secrets.token_urlsafe(24) + "\n")
     if not (folder / "htpasswd").is_file():
-        line = podman.run("run", "--rm", "--interactive", "--network=none", image, "htpasswd", "-niB", access.user,
-                          stdin=access.password() + "\n")
+        line = podman.run("run", "--rm", *podman.cgroup, "--interactive", "--network=none", image,
+                          "htpasswd", "-niB", access.user, stdin=access.password() + "\n")
         _write_private(folder / "htpasswd", line)
     _certificates(folder / "tls")
     (folder / "config.yml").write_text(
@@ -179,7 +183,8 @@ def _registry(podman: Podman, image: str) -> None:
     )
     key = digest(image, folder / "config.yml", folder / "htpasswd", folder / "tls")
     if not _running(podman, REGISTRY, key):
-        podman.run("run", "--detach", "--name", REGISTRY, "--network", NETWORK, "--ip", settings.REGISTRY_ADDRESS,
+        podman.run("run", "--detach", *podman.cgroup, "--name", REGISTRY,
+                   "--network", NETWORK, "--ip", settings.REGISTRY_ADDRESS,
                    "--mac-address", settings.mac_address(settings.REGISTRY_ADDRESS),
                    "--label", f"observer-node.key={key}", "--read-only", "--tmpfs", "/tmp", "--volume",
                    f"{folder}:/srv", image, "docker-registry", "serve", "/srv/config.yml")
@@ -265,13 +270,24 @@ def _remember_sysctls() -> None:
     path = state() / "sysctls.json"
     if path.is_file():
         return
+    path.write_text(json.dumps(shared_sysctls(), indent=2) + "\n")
+
+
+def shared_sysctls() -> dict[str, str]:
+    """All settings of :data:`SHARED_SYSCTLS` with their values now; names as paths under ``/proc/sys``."""
+    root = Path("/proc/sys")
     values = {}
-    for name in HOST_SYSCTLS:
-        try:
-            values[name] = (Path("/proc/sys") / name).read_text().strip()
-        except OSError:
-            continue
-    path.write_text(json.dumps(values, indent=2) + "\n")
+    for start in SHARED_SYSCTLS:
+        top = root / start
+        for path in [top] if top.is_file() else sorted(top.rglob("*")):
+            name = str(path.relative_to(root))
+            if not path.is_file() or name.startswith(VOLATILE_SYSCTLS) or not path.stat().st_mode & 0o200:
+                continue
+            try:
+                values[name] = path.read_text(errors="replace").strip()
+            except OSError:
+                continue
+    return values
 
 
 def _restore_sysctls() -> list[str]:
@@ -307,28 +323,37 @@ def _has(*words: str) -> bool:
     return succeeds(["iptables", "-w", *words])
 
 
+def _hooks() -> tuple[tuple[str, str, str, tuple[tuple[str, ...], ...]], ...]:
+    """Table, chain that calls ours, our chain, its standing rules."""
+    return (
+        ("filter", "FORWARD", CHAIN, _FORWARD),
+        ("filter", "INPUT", f"{CHAIN}-IN", ()),
+        ("nat", "POSTROUTING", CHAIN, _MASQUERADE),
+    )
+
+
 def _firewall() -> None:
     """Forwarding and masquerading for the bed's network, in chains of our own and nowhere else.
 
     podman's own plugins would leave chains behind, and those of a container that was killed for ever.
     """
-    for table, hook, rules in (("filter", "FORWARD", _FORWARD), ("nat", "POSTROUTING", _MASQUERADE)):
-        if not _has("-t", table, "-n", "-L", CHAIN):
-            _iptables("-t", table, "-N", CHAIN)
+    for table, hook, chain, rules in _hooks():
+        if not _has("-t", table, "-n", "-L", chain):
+            _iptables("-t", table, "-N", chain)
         for rule in rules:
-            if not _has("-t", table, "-C", CHAIN, *rule):
-                _iptables("-t", table, "-A", CHAIN, *rule)
-        if not _has("-t", table, "-C", hook, "-j", CHAIN):
-            _iptables("-t", table, "-I", hook, "1", "-j", CHAIN)
+            if not _has("-t", table, "-C", chain, *rule):
+                _iptables("-t", table, "-A", chain, *rule)
+        if not _has("-t", table, "-C", hook, "-j", chain):
+            _iptables("-t", table, "-I", hook, "1", "-j", chain)
 
 
 def _remove_firewall() -> None:
-    for table, hook in (("filter", "FORWARD"), ("nat", "POSTROUTING")):
-        if _has("-t", table, "-n", "-L", CHAIN):
-            while _has("-t", table, "-D", hook, "-j", CHAIN):
+    for table, hook, chain, _ in _hooks():
+        if _has("-t", table, "-n", "-L", chain):
+            while _has("-t", table, "-D", hook, "-j", chain):
                 pass
-            _iptables("-t", table, "-F", CHAIN)
-            _iptables("-t", table, "-X", CHAIN)
+            _iptables("-t", table, "-F", chain)
+            _iptables("-t", table, "-X", chain)
 
 
 def _outward(address: str) -> tuple[str, ...]:
@@ -336,15 +361,17 @@ def _outward(address: str) -> tuple[str, ...]:
 
 
 def block_outward(address: str) -> None:
-    """Refuse what a node sends beyond the bed's network. Idempotent."""
-    if not _has("-C", CHAIN, *_outward(address)):
-        _iptables("-I", CHAIN, "1", *_outward(address))
+    """Refuse what a node sends beyond the bed's network, this machine's other addresses included."""
+    for chain in (CHAIN, f"{CHAIN}-IN"):
+        if not _has("-C", chain, *_outward(address)):
+            _iptables("-I", chain, "1", *_outward(address))
 
 
 def unblock_outward(address: str) -> None:
     """Take :func:`block_outward` back."""
-    while _has("-D", CHAIN, *_outward(address)):
-        pass
+    for chain in (CHAIN, f"{CHAIN}-IN"):
+        while _has("-D", chain, *_outward(address)):
+            pass
 
 
 def down() -> list[str]:
@@ -356,6 +383,11 @@ def down() -> list[str]:
     if succeeds(["ip", "link", "show", settings.BRIDGE]):
         run(["ip", "link", "delete", settings.BRIDGE])
     _remove_firewall()
+    for group in (*Path("/sys/fs/cgroup").glob(f"*{podman.CGROUP}"), Path(f"/sys/fs/cgroup{podman.CGROUP}")):
+        for inner in sorted(group.rglob("*/"), reverse=True):
+            inner.rmdir()
+        if group.is_dir():
+            group.rmdir()
     restored = _restore_sysctls()
     shutil.rmtree(settings.folders().state, ignore_errors=True)
     shutil.rmtree(settings.folders().runroot, ignore_errors=True)

@@ -20,18 +20,26 @@ ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "bench" / "results.json"
 sys.path.insert(0, str(ROOT / "testbed"))
 
-from bed import nodes, services, settings  # noqa: E402
+from bed import nodes, settings  # noqa: E402
 from bed.errors import BedError  # noqa: E402
 from bed.progress import duration  # noqa: E402
 from bed.recipes import host_architecture  # noqa: E402
 
 PYTHON_TREES = ["testbed/bed", "testbed/tests", "testbed/k3s"]
-TEST_NODES = ("test-a", "test-b")
+TEST_NODES = ("test-a", "test-b", "test-c", "test-d", "test-e")
 """Names of the nodes that the tests make; nobody else's are touched."""
 
 
 def run(*argv: str, cwd: Path = ROOT, **environment: str) -> None:
     subprocess.run(argv, cwd=cwd, env={**os.environ, **environment}, check=True)
+
+
+def quiet(*argv: str, cwd: Path) -> None:
+    """For programs that tell of every download: shown only when they fail."""
+    done = subprocess.run(argv, cwd=cwd, check=False, capture_output=True, text=True)
+    if done.returncode:
+        print(done.stdout + done.stderr)
+        raise SystemExit(f"`{' '.join(argv)}` exited with {done.returncode}")
 
 
 def tracked(*patterns: str) -> list[str]:
@@ -60,7 +68,7 @@ def lint() -> None:
         raise SystemExit(f"gofmt would change:\n{unformatted}")
     for module in ("kube", "pause", "chart"):
         packages = ["./network/...", "./crictl/..."] if module == "kube" else ["./..."]
-        run("go", "vet", *packages, cwd=ROOT / "testbed" / "go" / module)
+        quiet("go", "vet", *packages, cwd=ROOT / "testbed" / "go" / module)
 
 
 def unit() -> None:
@@ -94,28 +102,30 @@ def clear() -> None:
 def down() -> None:
     """`make down` leaves the machine as it was."""
     if BEFORE is None:
-        print("the bed was up before this run and stays: not checked")
+        print("NOT CHECKED: the bed was up before this run and stays; `make down` first to have it checked")
         return
     run(sys.executable, "-m", "bed", "down", PYTHONPATH=str(ROOT / "testbed"))
     after = machine()
     for name, before in BEFORE.items():
-        if after[name] != before:
-            raise BedError(f"{name} of this machine changed:\nbefore: {before}\nafter:  {after[name]}")
-        print(f"as before: {name}")
+        gone, new = (sorted(set(one) - set(other)) for one, other in ((before, after[name]), (after[name], before)))
+        if gone or new:
+            raise BedError(f"{name} of this machine changed; gone: {gone}; new: {new}")
+        print(f"as before: {name} ({len(before)})")
 
 
-def machine() -> dict[str, object]:
+def machine() -> dict[str, list[str]]:
     """What of this machine the bed could change and must not leave changed."""
     def words(*argv: str) -> list[str]:
         lines = subprocess.run(argv, check=True, capture_output=True, text=True).stdout.splitlines()
         return [line for line in lines if not line.startswith(("#", ":"))]
 
-    settings_now = {}
-    for name in services.HOST_SYSCTLS:
-        path = Path("/proc/sys") / name
-        # The kernel itself raises this one.
-        if path.is_file() and name != "fs/file-max":
-            settings_now[name] = path.read_text().strip()
+    # All of them, not the list that the bed itself restores: what that list lacks is to be found here.
+    values = words("sysctl", "--all", "--ignore", "--pattern", r"^(vm|kernel|fs|dev|user|net\.ipv4\.ip_forward)")
+    settings_now = [line for line in values if not re.match(
+        r"(kernel\.(random|ns_last_pid|pty\.nr|tainted|sched_domain)"
+        r"|fs\.(file-nr|inode-|dentry-state|aio-nr|quota))", line)]
+    files = [str(path) for place in ("/var/lib/cni", "/run/cni", "/run/observer-node", "/var/lib/containers")
+             for path in sorted(Path(place).rglob("*"))]
     processes = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
@@ -128,12 +138,13 @@ def machine() -> dict[str, object]:
         "iptables rules": words("iptables-save"), "interfaces": words("ip", "-o", "-br", "link"),
         "loop devices": words("losetup", "--noheadings", "--output", "NAME,BACK-FILE"), "settings": settings_now,
         "mounts": sorted(line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()),
-        "processes": processes,
+        "processes": processes, "files": files,
+        "cgroups": sorted(str(path) for path in Path("/sys/fs/cgroup").glob("*/*") if path.is_dir()),
     }
 
 
 STAGES = {"lint": lint, "unit": unit, "build": build, "on-node": on_node, "down": down}
-BEFORE: dict[str, object] | None = None
+BEFORE: dict[str, list[str]] | None = None
 
 
 def sizes() -> dict[str, float]:
@@ -151,6 +162,9 @@ def main() -> int:
         print(f"error: no stage named {', '.join(unknown)}; there are {', '.join(STAGES)}", file=sys.stderr)
         return 2
     global BEFORE
+    if os.environ.get("CI") and settings.folders().state.is_dir():
+        # What an interrupted run left on a CI machine is nobody's work.
+        run(sys.executable, "-m", "bed", "down", PYTHONPATH=str(ROOT / "testbed"))
     if not settings.folders().state.is_dir():
         BEFORE = machine()
     measured = settings.folders().cache / "measured.json"
@@ -168,6 +182,8 @@ def main() -> int:
         times[name] = round(time.monotonic() - begun, 1)
         if failed:
             break
+    if failed and BEFORE is not None and not os.environ.get("KEEP_NODES"):
+        run(sys.executable, "-m", "bed", "down", PYTHONPATH=str(ROOT / "testbed"))
     print("\n=== time by stage")
     for name, seconds in times.items():
         print(f"  {name:<10} {duration(seconds):>8}")

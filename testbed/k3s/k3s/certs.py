@@ -78,13 +78,17 @@ def san_entries(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def ensure_ca(crt: str, key: str, common_name: str) -> None:
-    """Make a self-signed CA unless there is one. Half a pair is an error: it would be a silent new CA."""
+    """Make a self-signed CA unless there is one.
+
+    The certificate is written last, so a key alone was never used: a power cut came between the two, and
+    it is made again. A certificate alone is an error: a new one would be a silent new CA.
+    """
     have_crt, have_key = os.path.exists(crt), os.path.exists(key)
     if have_crt and have_key:
         if not _pair_matches(crt, key):
             raise Fatal(f"{crt} does not match {key}")
         return
-    if have_crt or have_key:
+    if have_crt:
         raise Fatal(f"{crt} and {key} must both exist or both be missing")
     private = new_key()
     name = f"{common_name}@{int(time.time())}"
@@ -159,7 +163,8 @@ def why_issue(leaf: Leaf) -> str:
     missing = [san for san in leaf.sans if _shown(san) not in present]
     if missing:
         return f"it lacks {', '.join(missing)}"
-    if f"CN={leaf.common_name}" not in shown.partition("\n")[0].replace("\\", ""):
+    named = re.search(r"(?:^subject=|,)CN=((?:\\.|[^,\\])*)", shown.partition("\n")[0])
+    if named is None or re.sub(r"\\(.)", r"\1", named[1]) != leaf.common_name:
         return "it is for another name"
     return ""
 

@@ -110,24 +110,28 @@ class Approver:
         self.api = api
 
     def scan(self) -> None:
-        """Decide every request that has no decision yet."""
+        """Decide every request that has no decision yet, then take the passwords out.
+
+        In this order: a request whose decision failed half-way is decided again with its password. One
+        that lost it first would be judged by an empty one.
+        """
         listed = self.api.get(f"{_CSRS}?labelSelector={LABEL}%3Dtrue")
         for item in listed.get("items", []):
-            conditions = (item.get("status") or {}).get("conditions")
-            if not conditions:
+            metadata = item["metadata"]
+            if not (item.get("status") or {}).get("conditions"):
                 self._decide(item)
+            if (metadata.get("annotations") or {}).get(PASSWORD_ANNOTATION):
+                path = f"{_CSRS}/{metadata['name']}"
+                self.api.merge_patch(path, {"metadata": {"annotations": {PASSWORD_ANNOTATION: None}}})
 
     def _decide(self, item: dict[str, Any]) -> None:
         metadata, spec = item["metadata"], item["spec"]
         annotations = metadata.get("annotations") or {}
         path = f"{_CSRS}/{metadata['name']}"
-        password = annotations.get(PASSWORD_ANNOTATION, "")
-        if password:  # nobody shall read it later
-            item = self.api.merge_patch(path, {"metadata": {"annotations": {PASSWORD_ANNOTATION: None}}})
         problem = self.problem(
             spec,
             annotations.get(NODE_ANNOTATION, ""),
-            password,
+            annotations.get(PASSWORD_ANNOTATION, ""),
             metadata.get("labels", {}).get("k3s.io/certificate", ""),
         )
         kind, reason = ("Denied", "NodePassword") if problem else ("Approved", "NodePasswordVerified")
@@ -158,6 +162,8 @@ class Approver:
             return f"unexpected signer {signer}"
         if request_subject(base64.b64decode(spec["request"])) != expected_subject(signer, node, wanted):
             return "the request is not for this node"
+        if not password:
+            return "node password not set"
         try:
             nodepassword.ensure_secret(self.api, node, password)
         except nodepassword.Rejected as error:

@@ -136,7 +136,7 @@ class Supervisor:
             self.sleep(60.0)
 
     def stop(self, grace: float = GRACE) -> None:
-        """TERM, a short grace, KILL. The group is killed too: nothing of a component may stay behind."""
+        """TERM, a short grace, KILL. Pods outlive it: their shims are no children of these processes."""
         running = [process for process in self.processes.values() if process.poll() is None]
         for process in running:
             process.terminate()

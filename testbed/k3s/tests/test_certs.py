@@ -72,6 +72,9 @@ def test_missing_name(leaf: certs.Leaf) -> None:
 def test_other_name_and_other_ca(leaf: certs.Leaf, tmp_path: Path) -> None:
     certs.ensure_leaf(leaf)
     assert certs.why_issue(replace(leaf, common_name="system:node:n2")) == "it is for another name"
+    # A name that begins with the other is another name all the same.
+    assert certs.why_issue(replace(leaf, common_name="system:node:n")) == "it is for another name"
+    assert certs.why_issue(replace(leaf, common_name="system:node:n11")) == "it is for another name"
     other, key = str(tmp_path / "o.crt"), str(tmp_path / "o.key")
     certs.ensure_ca(other, key, "k3s-server-ca")
     assert certs.why_issue(replace(leaf, ca_crt=other, ca_key=key)) == "it is not from this CA"

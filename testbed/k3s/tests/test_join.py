@@ -91,11 +91,30 @@ def test_first_join_creates_the_secret_and_hides_the_password(api: FakeApi, tmp_
     join.Approver(api).scan()  # type: ignore[arg-type]
     assert decisions(api)["a"][0] == "Approved"
     assert "/api/v1/namespaces/kube-system/secrets/n2.node-password.k3s" in api.objects
-    assert api.log[0] == (
+    assert api.log[-1] == (
         "patch",
         f"{CSRS}/a",
         {"metadata": {"annotations": {join.PASSWORD_ANNOTATION: None}}},
     )
+
+
+def test_a_decision_that_failed_half_way_is_made_again_with_the_password(
+    api: FakeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(api, tmp_path, "a")
+    seen = []
+
+    def breaks(_api: object, node: str, password: str) -> None:
+        seen.append((node, password))
+        if len(seen) == 1:
+            raise ConnectionError("the API is away")
+
+    monkeypatch.setattr(nodepassword, "ensure_secret", breaks)
+    with pytest.raises(ConnectionError):
+        join.Approver(api).scan()  # type: ignore[arg-type]
+    join.Approver(api).scan()  # type: ignore[arg-type]
+    assert len(set(seen)) == 1 and seen[0][1]
+    assert decisions(api)["a"][0] == "Approved"
 
 
 def test_wrong_password_is_denied_with_k3s_message(api: FakeApi, tmp_path: Path) -> None:
@@ -114,6 +133,7 @@ def test_wrong_password_is_denied_with_k3s_message(api: FakeApi, tmp_path: Path)
         ({"node": "Bad_Name"}, "invalid node name 'Bad_Name'"),
         ({"common_name": "system:node:other"}, "the request is not for this node"),
         ({"wanted": "client-kube-proxy", "common_name": "system:admin"}, "the request is not for this node"),
+        ({"password": ""}, "node password not set"),
         ({"signer": "kubernetes.io/legacy-unknown"}, "unexpected signer kubernetes.io/legacy-unknown"),
     ],
 )
@@ -127,6 +147,7 @@ def test_what_is_denied(api: FakeApi, tmp_path: Path, change: dict[str, Any], re
 def test_decided_requests_are_left_alone(api: FakeApi, tmp_path: Path) -> None:
     add(api, tmp_path, "a")
     api.objects[f"{CSRS}/a"]["status"] = {"conditions": [{"type": "Approved"}]}
+    del api.objects[f"{CSRS}/a"]["metadata"]["annotations"][join.PASSWORD_ANNOTATION]
     join.Approver(api).scan()  # type: ignore[arg-type]
     assert api.log == []
 

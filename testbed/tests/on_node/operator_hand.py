@@ -16,7 +16,7 @@ import yaml
 
 from bed import nodes, services, settings
 from bed.errors import BedError
-from bed.recipes import release_path
+from bed.recipes import host_architecture, release_path
 
 MANIFESTS = Path(__file__).with_name("manifests")
 UNIT = """\
@@ -77,13 +77,15 @@ def download_k3s(node: nodes.Node) -> None:
     """The binary and the air-gapped images, checked against the release's checksums."""
     base = f"{services.releases()}/{release_path('k3s-io/k3s', settings.K3S_VERSION)}"
     own = f"{services.mirror_url()}/observer-node"
+    arch = host_architecture()
+    binary = "k3s" if arch == "amd64" else f"k3s-{arch}"
     nodes.ssh(node, "\n".join([
         "set -e; cd $(mktemp -d)",
-        f"curl -fsSO {base}k3s; curl -fsSO {base}k3s-airgap-images-amd64.tar.zst",
-        f"curl -fsS {base}sha256sum-amd64.txt | sha256sum --check --quiet",
-        f"curl -fsSO {own}/observer-node-images-amd64.tar.zst",
-        f"curl -fsS {own}/sha256sum-amd64.txt | sha256sum --check --quiet",
-        "sudo install -m 755 k3s /usr/local/bin/k3s",
+        f"curl -fsSLO {base}{binary}; curl -fsSLO {base}k3s-airgap-images-{arch}.tar.zst",
+        f"curl -fsSL {base}sha256sum-{arch}.txt | sha256sum --check --quiet --ignore-missing",
+        f"curl -fsSO {own}/observer-node-images-{arch}.tar.zst",
+        f"curl -fsS {own}/sha256sum-{arch}.txt | sha256sum --check --quiet",
+        f"sudo install -m 755 {binary} /usr/local/bin/k3s",
         "for name in kubectl crictl ctr; do sudo ln -sf k3s /usr/local/bin/$name; done",
         "sudo install -d -m 755 /var/lib/rancher/k3s/agent/images",
         "sudo mv ./*.tar.zst /var/lib/rancher/k3s/agent/images/",

@@ -15,6 +15,7 @@ import yaml
 
 from bed import nodes, services, settings
 from bed.errors import BedError
+from bed.recipes import host_architecture
 from operator_hand import Cluster, put, wait_for
 
 
@@ -319,7 +320,7 @@ def test_sealed_secrets_with_an_offline_certificate(cluster: Cluster, tmp_path: 
     cluster.apply(*documents)
     cluster.kubectl("-n sealed-secrets rollout status deployment/sealed-secrets-controller --timeout=90s")
     archive = tmp_path / "kubeseal.tar.gz"
-    name = f"kubeseal-{settings.SEALED_SECRETS_VERSION}-linux-amd64.tar.gz"
+    name = f"kubeseal-{settings.SEALED_SECRETS_VERSION}-linux-{host_architecture()}.tar.gz"
     archive.write_bytes(urllib.request.urlopen(f"{base}/{name}", timeout=30).read())
     subprocess.run(["tar", "-xzf", archive, "-C", tmp_path], check=True)
 

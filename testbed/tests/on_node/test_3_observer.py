@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from bed import nodes, settings
-from operator_hand import MANIFESTS, Cluster, Measured, wait_for
+from operator_hand import MANIFESTS, Cluster, Measured, shell_quote, wait_for
 from test_2_cluster import pull_secret
 
 LOAD = settings.TESTBED / "observer" / "load.py"
@@ -248,7 +248,7 @@ def test_memory_of_the_node(cluster: Cluster, measured: Measured) -> None:
         "s=$(awk '/^Pss:/ {print $2}' $p/smaps_rollup 2>/dev/null); [ -n \"$s\" ] && echo \"$s ${n##*/}\"; done"
     )
     total: dict[str, int] = {}
-    for line in nodes.ssh(cluster.node, f"sudo bash -c {quoted(script)}").splitlines():
+    for line in nodes.ssh(cluster.node, f"sudo bash -c {shell_quote(script)}").splitlines():
         size, _, name = line.partition(" ")
         total[name or "kernel"] = total.get(name or "kernel", 0) + int(size)
     interesting = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "containerd",
@@ -258,7 +258,3 @@ def test_memory_of_the_node(cluster: Cluster, measured: Measured) -> None:
             measured.node_memory_mib[name] = round(total[name] / 1024, 1)
     measured.node_memory_mib["whole node"] = round(sum(total.values()) / 1024, 1)
     assert measured.node_memory_mib["kube-apiserver"] > 0
-
-
-def quoted(script: str) -> str:
-    return "'" + script.replace("'", "'\\''") + "'"

@@ -18,7 +18,8 @@ def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_defaults() -> None:
     node = nodes.plan("n1")
-    assert (node.hostname, node.address, node.outward, node.oci_firewall) == ("n1", "10.89.53.11", True, False)
+    assert (node.hostname, node.outward, node.oci_firewall) == ("n1", True, False)
+    assert nodes.free_address() == "10.89.53.11"
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
