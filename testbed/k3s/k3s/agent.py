@@ -10,8 +10,8 @@ from . import join, log, node, payload, tokens
 from .errors import Fatal
 from .kubeapi import ApiError
 from .options import Parsed
-from .process import ComponentDied, Stopped, Supervisor, notify
-from .settings import build, check_agent, resolve_data_dir
+from .process import Supervisor, notify, supervise
+from .settings import Settings, build, check_agent, resolve_data_dir
 
 
 def run(options: Parsed) -> int:
@@ -25,38 +25,28 @@ def run(options: Parsed) -> int:
     build_info = payload.build()
     log.info(f"Starting k3s agent {build_info.version} (standin-{build_info.sha256[:8]})")
     directory = payload.ensure(settings.paths.data_dir, build_info)
-    supervisor = Supervisor(payload.environment(directory))
-    supervisor.catch_signals()
-    try:
-        node.prepare_machine(settings, supervisor)
-        password = node.node_password()
+    environment = payload.environment(directory)
+    return supervise(environment, lambda supervisor: _start(settings, supervisor, directory))
 
-        def pause(seconds: float) -> None:
-            supervisor.sleep(seconds)
-            supervisor.check()
 
-        join_until_done(lambda: join.join_once(settings, password, pause), supervisor, settings.server_url)
-        node.start_containerd(settings, supervisor, directory)
-        supervisor.wait(node.containerd_ready, "containerd startup")
-        imported = node.ImageImport(settings, supervisor)
-        imported.start()
-        supervisor.wait(imported.done.is_set, "the import of images")
-        node.start_node(settings, supervisor)
-        imported.watch()
-        log.info("k3s agent is up and running")
-        notify("READY=1\n")
-        supervisor.run()
-    except Stopped:
-        log.info("Shutting down")
-        return 0
-    except ComponentDied as error:
-        log.fatal(f"Error: {error}")
-        return 1
-    finally:
-        supervisor.stopping.set()
-        notify("STOPPING=1\n")
-        supervisor.stop()
-    return 0
+def _start(settings: Settings, supervisor: Supervisor, directory: str) -> None:
+    node.prepare_machine(settings, supervisor)
+    password = node.node_password()
+
+    def pause(seconds: float) -> None:
+        supervisor.sleep(seconds)
+        supervisor.check()
+
+    join_until_done(lambda: join.join_once(settings, password, pause), supervisor, settings.server_url)
+    node.start_containerd(settings, supervisor, directory)
+    supervisor.wait(node.containerd_ready, "containerd startup")
+    imported = node.ImageImport(settings, supervisor)
+    imported.start()
+    supervisor.wait(imported.done.is_set, "the import of images")
+    node.start_node(settings, supervisor)
+    imported.watch()
+    log.info("k3s agent is up and running")
+    notify("READY=1\n")
 
 
 def describe(error: Exception, server_url: str) -> tuple[str, str]:

@@ -18,13 +18,13 @@ import json
 import os
 import secrets
 import sqlite3
-import subprocess
 import time
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 
 from . import log
+from .certs import openssl_with_pipe
 from .errors import Fatal
 from .files import write_atomic
 
@@ -59,25 +59,8 @@ def storage_key(password: str) -> str:
 
 
 def _openssl(data: bytes, passphrase: bytes, *, decrypt: bool) -> bytes:
-    """AES through the openssl command. The passphrase goes through a pipe: arguments and environment
-    of a process can be read by others."""
-    reader, writer = os.pipe()
-    try:
-        os.write(writer, passphrase + b"\n")
-        os.close(writer)
-        argv = ["openssl", "enc", "-aes-256-cbc", "-pbkdf2", "-iter", "1", "-pass", f"fd:{reader}"]
-        result = subprocess.run(
-            [*argv, "-d"] if decrypt else argv,
-            input=data,
-            capture_output=True,
-            pass_fds=(reader,),
-            check=False,
-        )
-    finally:
-        os.close(reader)
-    if result.returncode:
-        raise Fatal(f"openssl enc failed: {result.stderr.decode(errors='replace').strip()}")
-    return result.stdout
+    argv = ["enc", "-aes-256-cbc", "-pbkdf2", "-iter", "1", "-pass", "fd:{fd}"]
+    return openssl_with_pipe([*argv, "-d"] if decrypt else argv, data, passphrase + b"\n")
 
 
 def _keys(password: str, salt: bytes) -> tuple[bytes, bytes]:

@@ -180,6 +180,30 @@ def _shown(san: str) -> str:
     return san
 
 
+def openssl_with_pipe(argv: Sequence[str], data: bytes, piped: bytes) -> bytes:
+    """Run openssl with `data` on its input and a second, short text through a pipe.
+
+    `{fd}` in an argument is the pipe's number. Arguments and environment of a process can be read by
+    others, a pipe cannot.
+    """
+    reader, writer = os.pipe()
+    try:
+        os.write(writer, piped)
+        os.close(writer)
+        result = subprocess.run(
+            ["openssl", *(word.replace("{fd}", str(reader)) for word in argv)],
+            input=data,
+            capture_output=True,
+            pass_fds=(reader,),
+            check=False,
+        )
+    finally:
+        os.close(reader)
+    if result.returncode:
+        raise Fatal(f"openssl {argv[0]} failed: {result.stderr.decode(errors='replace').strip()}")
+    return result.stdout
+
+
 def sign(request: bytes, ca_crt: str, ca_key: str, usage: str, sans: Sequence[str]) -> bytes:
     """Sign a request with exactly these extensions; what the request itself asks for is ignored."""
     lines = [
@@ -191,39 +215,9 @@ def sign(request: bytes, ca_crt: str, ca_key: str, usage: str, sans: Sequence[st
     if sans:
         lines.append("subjectAltName=" + ",".join(sans))
     extensions = "\n".join(lines).encode() + b"\n"
-    reader, writer = os.pipe()
-    try:
-        os.write(writer, extensions)
-        os.close(writer)
-        result = subprocess.run(
-            [
-                "openssl",
-                "x509",
-                "-req",
-                "-sha256",
-                "-days",
-                str(LEAF_DAYS),
-                "-CA",
-                ca_crt,
-                "-CAkey",
-                ca_key,
-                "-set_serial",
-                f"0x{secrets.token_hex(8)}",
-                "-extfile",
-                f"/dev/fd/{reader}",
-                "-extensions",
-                "v3",
-            ],
-            input=request,
-            capture_output=True,
-            pass_fds=(reader,),
-            check=False,
-        )
-    finally:
-        os.close(reader)
-    if result.returncode:
-        raise Fatal(f"openssl x509 failed: {result.stderr.decode(errors='replace').strip()}")
-    return result.stdout
+    argv = ["x509", "-req", "-sha256", "-days", str(LEAF_DAYS), "-CA", ca_crt, "-CAkey", ca_key]
+    argv += ["-set_serial", f"0x{secrets.token_hex(8)}", "-extensions", "v3", "-extfile", "/dev/fd/{fd}"]
+    return openssl_with_pipe(argv, request, extensions)
 
 
 def request(key: str, common_name: str, organizations: Sequence[str] = (), sans: Sequence[str] = ()) -> bytes:

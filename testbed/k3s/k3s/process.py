@@ -150,6 +150,25 @@ class Supervisor:
             process.wait()
 
 
+def supervise(environment: Mapping[str, str], start: Callable[[Supervisor], None]) -> int:
+    """Start a node's components and stay with them. Returns the exit code: 0 when told to stop, else 1."""
+    supervisor = Supervisor(environment)
+    supervisor.catch_signals()
+    try:
+        start(supervisor)
+        supervisor.run()
+    except Stopped:
+        log.info("Shutting down")
+    except ComponentDied as error:
+        log.fatal(f"Error: {error}")
+        return 1
+    finally:
+        supervisor.stopping.set()
+        notify("STOPPING=1\n")
+        supervisor.stop()
+    return 0
+
+
 def rotate(path: str, limit: int = 50 << 20) -> None:
     """Keep one old log of a component; K3s rotates at the same size (lumberjack, 50 MB)."""
     try:

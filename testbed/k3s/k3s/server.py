@@ -29,7 +29,7 @@ from .errors import Fatal
 from .files import read, read_text, write_atomic
 from .kubeapi import Api, ApiError
 from .options import Parsed
-from .process import ComponentDied, Stopped, Supervisor, notify
+from .process import Supervisor, notify, supervise
 from .settings import CONFIG_DIR, Settings, build, check_server
 
 NOT_ROOT = "server must run as root, or with --rootless and/or --disable-agent"
@@ -45,22 +45,9 @@ def run(options: Parsed) -> int:
     build_info = payload.build()
     log.info(f"Starting k3s {build_info.version} (standin-{build_info.sha256[:8]})")
     directory = payload.ensure(settings.paths.data_dir, build_info)
-    supervisor = Supervisor(payload.environment(directory))
-    supervisor.catch_signals()
-    try:
-        _start(settings, supervisor, directory, password)
-        supervisor.run()
-    except Stopped:
-        log.info("Shutting down")
-        return 0
-    except ComponentDied as error:
-        log.fatal(f"Error: {error}")
-        return 1
-    finally:
-        supervisor.stopping.set()
-        notify("STOPPING=1\n")
-        supervisor.stop()
-    return 0
+    return supervise(
+        payload.environment(directory), lambda supervisor: _start(settings, supervisor, directory, password)
+    )
 
 
 def choose_password(settings: Settings) -> str:
