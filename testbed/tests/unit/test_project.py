@@ -21,7 +21,8 @@ def test_ci_is_executable() -> None:
 def test_links_lead_somewhere(page: str) -> None:
     text = (ROOT / page).read_text()
     for link in re.findall(r"\]\(([^)#]+)\)", text):
-        if not link.startswith("http"):
+        # The results are written at the end of the very run that this test is a part of.
+        if not link.startswith("http") and link != "bench/results.json":
             assert ((ROOT / page).parent / link).exists(), link
 
 
