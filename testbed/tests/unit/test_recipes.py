@@ -11,7 +11,7 @@ import pytest
 from bed import settings
 from bed.cache import Cache
 from bed.errors import BedError
-from bed.recipes import Graph, Parts, Step, graph, mirror, release_path
+from bed.recipes import Graph, Parts, Step, graph, host_architecture, mirror, release_path
 
 
 def writes(text: str) -> Step:
@@ -109,3 +109,11 @@ def test_the_app_is_tested_with_the_versions_of_its_image() -> None:
     requirements = (settings.TESTBED / "observer" / "requirements.txt").read_text()
     for pin in pins:
         assert f"{pin} " in requirements, f"{pin} is not what testbed/observer/requirements.txt has"
+
+
+def test_another_debian_is_another_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("node", "postgres", "services", "python", "runtime", "busybox")
+    before = {name: graph(host_architecture()).key(name) for name in names}
+    monkeypatch.setattr(settings, "DEBIAN_SUITE", "trixie")
+    after = {name: graph(host_architecture()).key(name) for name in names}
+    assert not set(before.values()) & set(after.values())
