@@ -6,12 +6,16 @@ import os
 import shutil
 import socket
 import threading
+import time
 
 from . import components, host, images, log, nodepassword, payload, registries
 from .errors import Fatal
 from .files import write_atomic
 from .process import Supervisor
 from .settings import SOCKET, Settings
+
+ROUTE_SECONDS = 15
+ADDRESS_SECONDS = 120
 
 
 def prepare_machine(settings: Settings, supervisor: Supervisor) -> None:
@@ -22,14 +26,16 @@ def prepare_machine(settings: Settings, supervisor: Supervisor) -> None:
         settings.node_ips = host.node_addresses(settings.node_ip_option, settings.interface)
         return bool(settings.node_ips)
 
-    waited = {"rounds": 0}
+    started = time.monotonic()
 
     def ready() -> bool:
         if found():
             return True
-        waited["rounds"] += 1
-        if waited["rounds"] > 600:  # two minutes; systemd starts the unit again
+        waited = time.monotonic() - started
+        # At boot the network may still be coming. After that it is K3s' refusal; systemd tries again.
+        if waited > ROUTE_SECONDS:
             host.default_interface()
+        if waited > ADDRESS_SECONDS:
             raise Fatal("unable to select an IP from default routes")
         return False
 
