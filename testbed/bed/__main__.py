@@ -15,7 +15,7 @@ from . import nodes, preflight, services, settings
 from .cache import Cache
 from .errors import BedError
 from .progress import duration
-from .recipes import graph, host_architecture, mirror
+from .recipes import graph, host_architecture
 from .shell import run
 
 NODE_PARTS = ("node", "services", "k3s", "airgap-images", "node-images", "sealed-secrets", "sealed-secrets-manifests",
@@ -50,8 +50,7 @@ def command_build(arguments: argparse.Namespace) -> None:
     started = time.monotonic()
     architecture = arguments.arch or host_architecture()
     paths = build(architecture)
-    target = settings.folders().cache / "mirror"
-    mirror(paths, architecture, target)
+    target = services.publish(paths, architecture)
     print(f"built in {duration(time.monotonic() - started)}; release mirror: {target}")
     for path in sorted(target.rglob("*")):
         if path.is_file() and not path.name.startswith("."):

@@ -43,7 +43,7 @@ ExecStart=/bin/mount -t ext4 {device} {path}
 class Node:
     """A node and how it was asked for.
 
-    :ivar address: its IPv4 address on the bed's network.
+    :ivar address: its IPv4 address on the bed's network; empty in a plan that leaves the choice to :func:`up`.
     :ivar oci_firewall: starts with the iptables rules of an OCI Ubuntu image.
     :ivar outward: False when nothing beyond the bed's network can be reached.
     :ivar data_disk: GiB of a data disk (a loop device with ext4), 0 for none.
@@ -110,28 +110,22 @@ def plan(
     hostname = hostname or name
     if not re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?", hostname):
         raise BedError(f"--hostname {hostname}: not a host name")
-    if address is None:
-        # Chosen in up(), under the lock: another call may take the next one meanwhile.
-        return _request(name, hostname, "", oci_firewall, outward, data_disk, data_path)
+    if address is not None:
+        _usable(name, address)
+    if data_disk < 0 or (data_disk and not data_path.startswith("/")):
+        raise BedError("--data-disk takes GiB and --data-path an absolute path")
+    # Without an address one is chosen in up(), under the lock: another call may take the next one meanwhile.
+    return Node(name, hostname, address or "", oci_firewall, outward, data_disk, data_path)
+
+
+def _usable(name: str, address: str) -> None:
+    """:raises BedError: the address is none, is not the bed's to give, or another node has it."""
     try:
         inside = ipaddress.ip_address(address) in ipaddress.ip_network(settings.SUBNET)
     except ValueError as error:
         raise BedError(f"--address {address}: not an IPv4 address") from error
     if not inside or address in {settings.GATEWAY, settings.MIRROR_ADDRESS, settings.REGISTRY_ADDRESS}:
         raise BedError(f"--address {address}: choose one in {settings.SUBNET} that is not the bed's own")
-    _not_taken(name, address)
-    return _request(name, hostname, address, oci_firewall, outward, data_disk, data_path)
-
-
-def _request(
-    name: str, hostname: str, address: str, oci_firewall: bool, outward: bool, data_disk: int, data_path: str
-) -> Node:
-    if data_disk < 0 or (data_disk and not data_path.startswith("/")):
-        raise BedError("--data-disk takes GiB and --data-path an absolute path")
-    return Node(name, hostname, address, oci_firewall, outward, data_disk, data_path)
-
-
-def _not_taken(name: str, address: str) -> None:
     for other in everyone():
         if other.address == address and other.name != name:
             raise BedError(f"--address {address}: node {other.name} has it")
@@ -144,12 +138,11 @@ def up(node: Node, paths: Mapping[str, Path]) -> Node:
     :raises BedError: a node of this name exists, or it did not come up.
     """
     podman = Podman.open()
-    services.network(podman)
     with lock(services.state() / "nodes.lock"):
         if podman.inspect(node.container) or (node.folder / "node.json").is_file():
             raise BedError(f"node {node.name} exists already; `make node-down NAME={node.name}` takes it away")
         if node.address:
-            _not_taken(node.name, node.address)
+            _usable(node.name, node.address)
         node = replace(node, address=node.address or free_address())
         image = podman.load_rootfs(
             paths["node"] / "rootfs.tar", NODE_IMAGE,

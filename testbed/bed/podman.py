@@ -81,17 +81,18 @@ class Podman:
         found: list[dict[str, Any]] = json.loads(self.run("container", "inspect", container))
         return found[0]
 
-    def load_rootfs(self, rootfs: Path, name: str, *, changes: tuple[str, ...] = ()) -> str:
+    def load_rootfs(self, rootfs: Path, repository: str, *, changes: tuple[str, ...] = (), alias: str = "") -> str:
         """Import a root file system as an image unless that very one is there.
 
+        :param alias: a second full name for it.
         :returns: the image's full name; its tag is the artifact's key, so a changed artifact is another image.
         """
         tag = rootfs.parent.name.rsplit("-", 1)[-1]
-        keyed = f"{name}:{tag}" if ":" not in name else f"localhost/observer-node/base:{tag}"
+        keyed = f"{repository}:{tag}"
         with lock(self.storage / f".import-{tag}.lock"):
             if not self.succeeds("image", "exists", keyed):
                 words = [word for change in changes for word in ("--change", change)]
                 self.run("import", "--quiet", *words, str(rootfs), keyed)
-            if ":" in name:
-                self.run("tag", keyed, name)
-        return keyed if ":" not in name else name
+            if alias:
+                self.run("tag", keyed, alias)
+        return keyed

@@ -583,7 +583,7 @@ def _observer_images(out: Path, parts: Parts, arch: str) -> None:
          "--platform", f"manylinux_2_28_{settings.ARCHITECTURES[arch]}",
          "-r", source / "requirements.txt", "-d", context / "wheels"])
     podman = Podman.open()
-    podman.load_rootfs(parts["python"] / "rootfs.tar", PYTHON_IMAGE)
+    podman.load_rootfs(parts["python"] / "rootfs.tar", "localhost/observer-node/python", alias=PYTHON_IMAGE)
     names = []
     for tag, variant in settings.OBSERVER_BUILDS.items():
         name = f"{settings.OBSERVER_REPOSITORY}:{tag}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import inspect
 import json
 import os
 import secrets
@@ -57,8 +58,12 @@ class Registry:
 
     def docker_config(self, host: str = "ghcr.io") -> str:
         """The content of a ``kubernetes.io/dockerconfigjson`` Secret for images named ``host/...``."""
-        auth = base64.b64encode(f"{self.user}:{self.password()}".encode()).decode()
-        return json.dumps({"auths": {host: {"username": self.user, "password": self.password(), "auth": auth}}})
+        entry = {"username": self.user, "password": self.password(), "auth": self.basic_credentials()}
+        return json.dumps({"auths": {host: entry}})
+
+    def basic_credentials(self) -> str:
+        """What follows ``Basic`` in an Authorization header."""
+        return base64.b64encode(f"{self.user}:{self.password()}".encode()).decode()
 
 
 def state() -> Path:
@@ -92,7 +97,7 @@ def up(paths: Mapping[str, Path], architecture: str) -> None:
         _remember_sysctls()
         network(podman)
         image = podman.load_rootfs(paths["services"] / "rootfs.tar", SERVICES_IMAGE)
-        _mirror(podman, image, paths, architecture)
+        _mirror(podman, image, publish(paths, architecture))
         _registry(podman, image)
         _push(podman, paths)
         _prune_images(podman, paths)
@@ -144,18 +149,25 @@ def _running(podman: Podman, name: str, key: str) -> bool:
     return False
 
 
-def _mirror(podman: Podman, image: str, paths: Mapping[str, Path], architecture: str) -> None:
+def publish(paths: Mapping[str, Path], architecture: str) -> Path:
+    """Lay out the release mirror for an architecture unless it is. Returns its folder."""
     tree = settings.folders().cache / "mirror"
-    key = digest(image, sorted(str(path) for path in paths.values()), architecture)
+    key = digest(inspect.getsource(mirror), sorted(path.name for path in paths.values()))
     stamp = tree / f".{architecture}"
-    if not stamp.is_file() or stamp.read_text() != key:
-        mirror(dict(paths), architecture, tree)
-        stamp.write_text(key)
-    if not _running(podman, MIRROR, digest(image)):
+    with lock(settings.folders().cache / "mirror.lock"):
+        if not stamp.is_file() or stamp.read_text() != key:
+            mirror(dict(paths), architecture, tree)
+            stamp.write_text(key)
+    return tree
+
+
+def _mirror(podman: Podman, image: str, tree: Path) -> None:
+    key = digest(image)
+    if not _running(podman, MIRROR, key):
         podman.run("run", "--detach", *podman.cgroup, "--name", MIRROR,
                    "--network", NETWORK, "--ip", settings.MIRROR_ADDRESS,
                    "--mac-address", settings.mac_address(settings.MIRROR_ADDRESS),
-                   "--label", f"observer-node.key={digest(image)}", "--read-only", "--cap-drop=ALL",
+                   "--label", f"observer-node.key={key}", "--read-only", "--cap-drop=ALL",
                    "--cap-add=NET_BIND_SERVICE", "--volume", f"{tree}:/srv:ro", "--stop-signal=SIGKILL", image,
                    "python3", "-m", "http.server", "--directory", "/srv", "80")
     _wait("the release mirror", mirror_url() + "/")
@@ -245,8 +257,7 @@ def _wait(what: str, url: str, access: Registry | None = None, seconds: float = 
     context = ssl.create_default_context(cafile=str(access.ca_file)) if access else None
     request = urllib.request.Request(url)
     if access:
-        word = base64.b64encode(f"{access.user}:{access.password()}".encode()).decode()
-        request.add_header("Authorization", f"Basic {word}")
+        request.add_header("Authorization", f"Basic {access.basic_credentials()}")
     # No proxy: the address is on this machine.
     handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
     if context:

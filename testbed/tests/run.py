@@ -52,6 +52,11 @@ def python(module: str, *arguments: str, cwd: Path = ROOT) -> None:
     run(sys.executable, "-m", module, *arguments, cwd=cwd)
 
 
+def bed(*words: str) -> None:
+    """The test bed's command line."""
+    run(sys.executable, "-m", "bed", *words, PYTHONPATH=str(ROOT / "testbed"))
+
+
 def lint() -> None:
     """ruff, mypy --strict, yamllint, shellcheck, gofmt and go vet."""
     python("ruff", "check", "--quiet", ".")
@@ -80,7 +85,7 @@ def unit() -> None:
 
 def build() -> None:
     """The release mirror and all images; cached by content."""
-    run(sys.executable, "-m", "bed", "up", PYTHONPATH=str(ROOT / "testbed"))
+    bed("up")
 
 
 def on_node() -> None:
@@ -104,7 +109,7 @@ def down() -> None:
     if BEFORE is None:
         print("NOT CHECKED: the bed was up before this run and stays; `make down` first to have it checked")
         return
-    run(sys.executable, "-m", "bed", "down", PYTHONPATH=str(ROOT / "testbed"))
+    bed("down")
     after = machine()
     for name, before in BEFORE.items():
         gone, new = (sorted(set(one) - set(other)) for one, other in ((before, after[name]), (after[name], before)))
@@ -164,7 +169,7 @@ def main() -> int:
     global BEFORE
     if os.environ.get("CI") and settings.folders().state.is_dir():
         # What an interrupted run left on a CI machine is nobody's work.
-        run(sys.executable, "-m", "bed", "down", PYTHONPATH=str(ROOT / "testbed"))
+        bed("down")
     if not settings.folders().state.is_dir():
         BEFORE = machine()
     measured = settings.folders().cache / "measured.json"
@@ -183,7 +188,7 @@ def main() -> int:
         if failed:
             break
     if failed and BEFORE is not None and not os.environ.get("KEEP_NODES"):
-        run(sys.executable, "-m", "bed", "down", PYTHONPATH=str(ROOT / "testbed"))
+        bed("down")
     print("\n=== time by stage")
     for name, seconds in times.items():
         print(f"  {name:<10} {duration(seconds):>8}")

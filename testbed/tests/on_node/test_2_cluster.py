@@ -263,16 +263,23 @@ def test_network_policy_both_ways(cluster: Cluster, fenced: str, web: str) -> No
 OBSERVER = f"{settings.OBSERVER_REPOSITORY}:build-20260205-142425"
 
 
+def pull_failures(cluster: Cluster, namespace: str, pod: str) -> list[str]:
+    """What the events of a pod say of its failed pulls; waits for the first."""
+    def failures() -> list[str]:
+        selector = f"involvedObject.name={pod},reason=Failed"
+        items = cluster.get(f"-n {namespace} events --field-selector {selector}")["items"]
+        return [item["message"] for item in items if "Failed to pull image" in item["message"]]
+
+    wait_for(failures, f"a failed pull of {pod}")
+    return failures()
+
+
 def test_a_pull_needs_the_password(cluster: Cluster) -> None:
     name = cluster.namespace("pulls")
     cluster.pod(name, "stranger", container={"image": OBSERVER, "command": ["sleep", "86400"]})
 
-    def refusal() -> object:
-        items = cluster.get(f"-n {name} events --field-selector involvedObject.name=stranger,reason=Failed")["items"]
-        return [item["message"] for item in items if "Failed to pull image" in item["message"]]
-
-    messages = wait_for(refusal, "the refused pull")
-    assert isinstance(messages, list) and re.search(r"401|[Uu]nauthorized|no basic auth", messages[0]), messages
+    messages = pull_failures(cluster, name, "stranger")
+    assert re.search(r"401|[Uu]nauthorized|no basic auth", messages[0]), messages
     cluster.apply(pull_secret(name))
     cluster.pod(name, "guest", imagePullSecrets=[{"name": "ghcr-secret"}],
                 container={"image": OBSERVER, "command": ["sleep", "86400"]})
@@ -294,12 +301,8 @@ def test_a_missing_tag_is_told_from_a_wrong_password(cluster: Cluster) -> None:
     cluster.pod(name, "typo", imagePullSecrets=[{"name": "ghcr-secret"}],
                 container={"image": f"{settings.OBSERVER_REPOSITORY}:build-20990101-000000"})
 
-    def refusal() -> object:
-        items = cluster.get(f"-n {name} events --field-selector involvedObject.name=typo,reason=Failed")["items"]
-        return [item["message"] for item in items if "Failed to pull image" in item["message"]]
-
-    messages = wait_for(refusal, "the missing tag")
-    assert isinstance(messages, list) and "not found" in messages[0], messages
+    messages = pull_failures(cluster, name, "typo")
+    assert "not found" in messages[0], messages
 
 
 # --- sealed secrets, encryption, manifests, kubelet ---------------------------------------------
