@@ -44,10 +44,12 @@ options:
         description: Name or number of the group.
         type: str
         default: root
-      secret:
-        description: The content is never shown, not even in a diff.
-        type: bool
-        default: false
+      secret_content:
+        description: Like O(files[].content), for what must never be shown, not in a diff and not in a log.
+        type: str
+      initial:
+        description: Content of a V(file) that is made when there is none and belongs to somebody else from then on.
+        type: str
 attributes:
   check_mode: {support: full}
   diff_mode: {support: full}
@@ -59,7 +61,8 @@ EXAMPLES = r"""
   owned_files:
     files:
       - {path: /etc/rancher/k3s, state: directory}
-      - {path: /etc/rancher/k3s/config.yaml, content: "{{ settings }}", mode: '0600', secret: true}
+      - {path: /etc/rancher/k3s/config.yaml, content: "{{ settings }}", mode: '0600'}
+      - {path: /etc/rancher/k3s/token, secret_content: "{{ token }}", mode: '0600'}
 """
 
 RETURN = r"""
@@ -114,9 +117,11 @@ class Owned:
     def __init__(self, wanted: dict[str, Any]) -> None:
         self.path: str = wanted["path"]
         self.state: str = wanted["state"]
-        self.content: bytes | None = None if wanted["content"] is None else wanted["content"].encode()
+        given = [text for name in ("content", "secret_content") if (text := wanted[name]) is not None]
+        self.content: bytes | None = given[0].encode() if given else None
+        self.initial: str | None = wanted["initial"]
         self.target: str | None = wanted["target"]
-        self.secret: bool = wanted["secret"]
+        self.secret: bool = wanted["secret_content"] is not None
         digits = wanted["mode"] or ("0755" if self.state == "directory" else "0644")
         if not self.path.startswith("/"):
             raise CannotError(f"{self.path} is not an absolute path", "declare paths from the root")
@@ -141,7 +146,9 @@ class Owned:
         except (FileNotFoundError, NotADirectoryError):
             if self.state != "absent":
                 if self.state == "file" and self.content is None:
-                    raise CannotError(f"{self.path} is not there, and no content is declared", "declare content")
+                    if self.initial is None:
+                        raise CannotError(f"{self.path} is not there, and no content is declared", "declare content")
+                    self.content = self.initial.encode()
                 self.say("created")
                 if self.state == "file":
                     self.show("", self.text(self.content))
@@ -232,12 +239,13 @@ def main() -> None:
         argument_spec={"files": {"type": "list", "elements": "dict", "required": True, "options": {
             "path": {"type": "path", "required": True},
             "state": {"choices": ["file", "directory", "link", "absent"], "default": "file"},
-            "content": {"type": "str", "no_log": False},
+            "content": {"type": "str"},
+            "secret_content": {"type": "str", "no_log": True},
+            "initial": {"type": "str"},
             "target": {"type": "str"},
             "mode": {"type": "str"},
             "owner": {"type": "str", "default": "root"},
             "group": {"type": "str", "default": "root"},
-            "secret": {"type": "bool", "default": False, "no_log": False},
         }}},
         supports_check_mode=True,
     )
