@@ -97,7 +97,7 @@ def show(names: list[str]) -> dict[str, dict[str, str]]:
     blocks = done.stdout.strip("\n").split("\n\n")
     if done.returncode or len(blocks) != len(names):
         raise OSError(f"systemctl show: {done.stderr.strip() or 'no answer'}")
-    for name, block in zip(names, blocks):
+    for name, block in zip(names, blocks, strict=True):
         found[name] = dict(line.partition("=")[::2] for line in block.splitlines())
     return found
 
@@ -176,9 +176,9 @@ def main() -> None:
             done = subprocess.run(["systemctl", "--quiet", *words], capture_output=True, text=True, check=False)
             if done.returncode:
                 name = words[-1]
+                reason = (done.stderr.strip().splitlines() or ["no reason given"])[0]
                 module.fail_json(
-                    msg=f"{line} failed: {done.stderr.strip().splitlines()[0] if done.stderr.strip() else 'no reason given'}"
-                        f" The journal ends with: {last_words(name)}",
+                    msg=f"{line} failed: {reason} The journal ends with: {last_words(name)}",
                     changed=number > 0, changes=changes[:number],
                     remedy=f"on the node: journalctl -u {name} -n 50; mend the cause and run again")
     module.exit_json(changed=bool(changes), changes=changes)
