@@ -41,6 +41,10 @@ tools: $(VENV)/.complete
 setup: tools ## check this machine and install what it lacks
 	@$(BED) setup
 
+.PHONY: up
+up: tools ## from nothing to a running Observer on a local node; again: what differs is mended
+	@$(BED) local
+
 .PHONY: node
 node: tools ## a new bare node: NAME=n1 ARGS='--oci-firewall --data-disk 5 --no-outward --address ... --hostname ...'
 	@$(BED) node up $(NAME) $(ARGS)

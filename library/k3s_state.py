@@ -154,7 +154,7 @@ def check_version(installed: str, wanted: str) -> None:
     except RefusedError:
         return
     if new < old:
-        raise RefusedError(f"k3s_version {wanted} is older than {installed}, which is installed: a datastore cannot go back",
+        raise RefusedError(f"k3s_version {wanted} is older than {installed}, which is there: no datastore goes back",
                            f"set k3s_version to {installed} or later")
     if new[1] > old[1] + 1:
         raise RefusedError(f"k3s_version {wanted} leaves out a minor version after {installed}",

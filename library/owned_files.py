@@ -141,9 +141,7 @@ class Owned:
 
         :raises CannotError: when something of another kind is in the way.
         """
-        try:
-            found = os.lstat(self.path)
-        except (FileNotFoundError, NotADirectoryError):
+        if not os.path.lexists(self.path):
             if self.state != "absent":
                 if self.state == "file" and self.content is None:
                     if self.initial is None:
@@ -153,6 +151,7 @@ class Owned:
                 if self.state == "file":
                     self.show("", self.text(self.content))
             return
+        found = os.lstat(self.path)
         kind = KINDS.get(stat.S_IFMT(found.st_mode), "special file")
         if self.state == "absent":
             if kind == "directory" and os.listdir(self.path):

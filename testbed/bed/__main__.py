@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import nodes, preflight, services, settings
+from . import local, nodes, preflight, services, settings
 from .cache import Cache
 from .errors import BedError
 from .progress import duration
@@ -109,7 +109,18 @@ def command_node(arguments: argparse.Namespace) -> None:
         os.execvp("ssh", [*nodes.ssh_argv(node), *arguments.command])
 
 
+def command_local(arguments: argparse.Namespace) -> None:
+    status = local.up(command_up(arguments))
+    if status:
+        raise SystemExit(status)
+
+
+def command_describe(_: argparse.Namespace) -> None:
+    print(local.describe())
+
+
 def command_down(_: argparse.Namespace) -> None:
+    local.stop_forward()
     for node in nodes.everyone():
         nodes.down(node)
         print(f"node {node.name} is gone")
@@ -146,6 +157,8 @@ def parser() -> argparse.ArgumentParser:
     built.add_argument("--arch", choices=sorted(settings.ARCHITECTURES))
     built.set_defaults(run=command_build)
     commands.add_parser("up", help="build, and start mirror and registry").set_defaults(run=command_up)
+    commands.add_parser("local", help="the local node, provisioned").set_defaults(run=command_local)
+    commands.add_parser("describe", help="write what inventories/local reads").set_defaults(run=command_describe)
     commands.add_parser("down", help="take nodes, services and networks away").set_defaults(run=command_down)
     commands.add_parser("clean-cache", help="remove everything built").set_defaults(run=command_clean_cache)
 
