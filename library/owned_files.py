@@ -48,7 +48,9 @@ options:
         description: Like O(files[].content), for what must never be shown, not in a diff and not in a log.
         type: str
       initial:
-        description: Content of a V(file) that is made when there is none and belongs to somebody else from then on.
+        description: >-
+          Content of a V(file) that is made when there is none. It belongs to somebody else from then on, its mode
+          and owner included.
         type: str
 attributes:
   check_mode: {support: full}
@@ -170,6 +172,8 @@ class Owned:
             if os.readlink(self.path) != self.target:
                 self.say("target")
                 self.show(os.readlink(self.path) + "\n", f"{self.target}\n")
+            return
+        if self.initial is not None:
             return
         if self.content is not None and self.state == "file":
             before = b""
