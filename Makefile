@@ -9,6 +9,8 @@ UV := $(CACHE)/tools/uv-$(UV_VERSION)/bin/uv
 # One environment per lock file, outside the checkout: a fresh clone finds it made.
 VENV := $(CACHE)/tools/venv-$(shell sha256sum uv.lock | cut -c1-16)
 PYTHON := $(VENV)/bin/python
+KUSTOMIZE_MODULE := sigs.k8s.io/kustomize/kustomize/v5
+KUSTOMIZE := $(CACHE)/tools/kustomize-$(shell awk '$$1 == "$(KUSTOMIZE_MODULE)" {print $$2}' testbed/go/kustomize/go.mod)/kustomize
 BED := PYTHONPATH=testbed $(PYTHON) -m bed
 export UV_PROJECT_ENVIRONMENT := $(VENV)
 export UV_PYTHON_DOWNLOADS := never
@@ -34,8 +36,17 @@ $(VENV)/.complete: $(UV) uv.lock
 	@$(UV) sync --frozen --quiet
 	@touch $@
 
+# Without a Go that can build it, the kustomize or kubectl of the machine does as well.
+$(KUSTOMIZE):
+	@echo "[setup] kustomize"
+	@mkdir -p $(@D)
+	@{ command -v go >/dev/null && cd testbed/go/kustomize \
+		&& CGO_ENABLED=0 GOWORK=off go build -mod=readonly -trimpath -buildvcs=false -ldflags='-s -w' -o $@.new $(KUSTOMIZE_MODULE) \
+		&& mv $@.new $@; } || command -v kustomize kubectl >/dev/null \
+		|| { echo "error: manifests are rendered with kustomize 5: install it, kubectl, or Go 1.26 (https://go.dev/dl)" >&2; exit 1; }
+
 .PHONY: tools
-tools: $(VENV)/.complete
+tools: $(VENV)/.complete $(KUSTOMIZE)
 
 .PHONY: setup
 setup: tools ## check this machine and install what it lacks
