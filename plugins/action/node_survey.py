@@ -1,0 +1,35 @@
+"""Gives node_survey the controller's time, and says in one sentence why root on a node is out of reach."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
+from ansible.plugins.action import ActionBase
+
+REMEDY = (
+    "Log in as Ansible does and try `sudo /usr/bin/python3 --version`. Where it asks for a password, give it with"
+    " --ask-become-pass or as ansible_become_password in the vault; where it is refused, let the user do it in"
+    " /etc/sudoers.d; where there is no Python, `apt-get install python3`."
+)
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]
+    """Runs the module of the same name, which documents it, on the node."""
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """The module's result. It is the first that a run does on a node, so it meets what keeps Ansible out."""
+        super().run(tmp, task_vars)
+        arguments = dict(self._task.args)
+        arguments["clock_reference"] = float(arguments.get("clock_reference") or 0) or time.time()
+        try:
+            result: dict[str, Any] = self._execute_module(module_args=arguments, task_vars=task_vars)
+        except AnsibleConnectionFailure:
+            raise  # an unreachable host is Ansible's to report
+        except AnsibleError as error:
+            result = {"failed": True, "msg": str(error)}
+        if result.get("failed") and "remedy" not in result:
+            words = str(result.get("module_stderr") or result.get("msg")).strip().splitlines()[-1]
+            return {**result, "msg": f"Python does not run as root on the node: {words.rstrip('.')}.", "remedy": REMEDY}
+        return result
