@@ -1,0 +1,114 @@
+#!/usr/bin/python
+"""Documentation of the action cluster_wait, which runs on the controller: plugins/action/cluster_wait.py."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: cluster_wait
+short_description: Wait until Kubernetes objects are ready, and say early why they cannot be
+description:
+  - Looks three times a second until everything is ready. What is ready already costs one request.
+  - Ends early, naming pod, event and log line, when an image is not there or not allowed, a Secret or a key of it is
+    missing, a container ends again and again, no node can take a pod, a volume cannot be made or mounted, a
+    SealedSecret cannot be opened, or the API server refuses the pods. Each has a grace in which it may pass.
+  - Says what it waits for when that changes, and at least every 20 seconds.
+  - A pod that was in back-off before the waiting began is deleted once for a fresh try, and so is a pod that keeps a
+    StatefulSet from taking its new template.
+  - Needs no connection to the host.
+options:
+  kubeconfig:
+    description: File on the controller that M(cluster_access) has written.
+    type: path
+    required: true
+  targets:
+    description:
+      - What has to be ready. A workload is when its controller has seen the newest template and exactly the wanted
+        number of pods, all of that template, are available; a PersistentVolumeClaim when it is bound, a SealedSecret
+        when it is opened, a Secret when it exists.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      kind:
+        description: Kind.
+        type: str
+        required: true
+        choices: [CustomResourceDefinition, DaemonSet, Deployment, Job, Node, PersistentVolumeClaim, SealedSecret,
+                  Secret, StatefulSet]
+      namespace:
+        description: Namespace; not for a Node or a CustomResourceDefinition.
+        type: str
+      name:
+        description: Name.
+        type: str
+        required: true
+  http:
+    description: Pages that have to answer with status 200, asked through the API server after the targets are ready.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      namespace:
+        description: Namespace of the Service.
+        type: str
+        required: true
+      service:
+        description: Name of the Service.
+        type: str
+        required: true
+      port:
+        description: Number or name of its port.
+        type: str
+        required: true
+      path:
+        description: Path with its slash.
+        type: str
+        default: /
+  timeout:
+    description: Longest wait, in seconds.
+    type: int
+    default: 300
+attributes:
+  check_mode:
+    support: full
+    details: Returns at once, because nothing was changed that could be waited for.
+  diff_mode: {support: none}
+author: observer-node
+"""
+
+EXAMPLES = r"""
+- name: Wait until Observer serves
+  cluster_wait:
+    kubeconfig: "{{ observer_kubeconfig }}"
+    targets:
+      - {kind: SealedSecret, namespace: observer-prod, name: observer-secrets}
+      - {kind: Deployment, namespace: observer-prod, name: observer}
+    http:
+      - {namespace: observer-prod, service: observer, port: 8000, path: /ready}
+"""
+
+RETURN = r"""
+seconds:
+  description: How long it took.
+  returned: always
+  type: float
+waited_for:
+  description: What was not ready at the first look.
+  returned: always
+  type: list
+  elements: str
+restarted_pods:
+  description: Pods that were deleted for a fresh try.
+  returned: always
+  type: list
+  elements: str
+log:
+  description: The last lines of the container that ended.
+  returned: failure
+  type: list
+  elements: str
+remedy:
+  description: What to do about it.
+  returned: failure
+  type: str
+"""
