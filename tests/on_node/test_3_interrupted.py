@@ -1,0 +1,101 @@
+"""A run that is killed anywhere; the next one ends as if nothing had been."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hands import Site, differences
+
+from bed import nodes
+
+ROLES = ["node", "k3s", "local_path", "sealed_secrets", "config_dir", "observer"]
+"""In the order in which they run."""
+
+KINDS = ("namespace", "storageclass", "deployment", "statefulset", "service", "configmap", "sealedsecret", "secret",
+         "pvc", "networkpolicy", "poddisruptionbudget", "serviceaccount", "clusterrole", "clusterrolebinding")
+
+
+@pytest.fixture
+def fresh(parts: dict[str, Path], tmp_path: Path) -> Iterator[Site]:
+    """A bare node for one test."""
+    node = nodes.up(nodes.plan("site-c", oci_firewall=True), parts)
+    site = Site.local(node, tmp_path / "fresh", k3s_node_name="obs-local")
+    site.play(playbook="playbooks/secrets.yml").ok()
+    yield site
+    if not os.environ.get("KEEP_NODES"):
+        nodes.down(node)
+
+
+def state(site: Site) -> dict[str, list[str]]:
+    """What two runs must agree on: our files by content, units, settings, rules, objects as they are declared."""
+    objects = []
+    for kind in KINDS:
+        for item in site.get(f"{kind} -A")["items"]:
+            place = f"{item['metadata'].get('namespace', '')}/{item['metadata']['name']}"
+            objects.append(f"{kind} {place}: {declared(item)}")
+    # Names that are drawn anew on every cluster.
+    objects = [line for line in objects if not re.search(
+        r"kube-root-ca|node-password|system:|/default:|k3s-serving|extension-apiserver|kube-system/coredns", line)]
+    snapshot = site.snapshot()
+    files = [line for line in snapshot["files"] if re.match(r"/(etc|opt|usr/local)/", line)
+             and not re.search(r"k3s\.yaml|/opt/platform/storage/|machine-id|/etc/rancher/node|/etc/ld.so.cache", line)]
+    sums = site.ssh("sudo find /etc/observer-node /etc/rancher/k3s /etc/sysctl.d /etc/modules-load.d"
+                    " /etc/systemd/system /usr/local/bin -type f ! -name k3s.yaml | sort | sudo xargs sha256sum")
+    return {
+        "files": [re.sub(r" [\d.]+$", "", line) for line in files], "contents": sums.splitlines(),
+        "units": [line for line in snapshot["units"] if re.match(r"(k3s|observer|systemd-timesyncd)", line)],
+        "settings": snapshot["settings"],
+        "firewall": [line for line in snapshot["firewall"] if "OBSERVER" in line or "InstanceServices" in line],
+        "objects": objects,
+    }
+
+
+def declared(item: dict[str, Any]) -> str:
+    """Of an object, what does not depend on the moment."""
+    spec = {key: value for key, value in item.get("spec", {}).items()
+            if key not in ("clusterIP", "clusterIPs", "volumeName", "encryptedData")}
+    return f"{item['metadata'].get('labels')} {spec} {sorted(item.get('data', {}))}"
+
+
+@pytest.fixture(scope="module")
+def undisturbed(site: Site) -> dict[str, list[str]]:
+    """The state that a run without interruption ends in."""
+    site.play().ok()
+    return state(site)
+
+
+def test_killed_at_every_role_boundary(fresh: Site, undisturbed: dict[str, list[str]]) -> None:
+    """One node, killed when each role begins in turn; every run must get past where the one before it died."""
+    for role in ROLES:
+        output = fresh.play_until(lambda line, role=role: line.startswith(f"TASK [{role} : ")  # type: ignore[misc]
+                                  and "Preflight" not in line and "Validating" not in line)
+        assert f"TASK [{role} :" in output
+    fresh.play().ok()
+    assert differences(undisturbed, state(fresh)) == {}
+    assert fresh.play().ok().changes == []
+
+
+@pytest.mark.parametrize("turn", [1, 2])
+def test_killed_anywhere(fresh: Site, undisturbed: dict[str, list[str]], turn: int) -> None:
+    """At a random task and moment in it; the seed is printed, and OBSERVER_NODE_SEED repeats it."""
+    seed = int(os.environ.get("OBSERVER_NODE_SEED", random.SystemRandom().randrange(10**6))) + turn
+    chosen = random.Random(seed)
+    task = chosen.randrange(12, 32)
+    seen = 0
+
+    def reached(line: str) -> bool:
+        nonlocal seen
+        seen += line.startswith("TASK [")
+        return seen == task
+
+    output = fresh.play_until(reached)
+    print(f"seed {seed - turn}, killed in task {task}: {output.strip().splitlines()[-1]}")
+    fresh.play().ok()
+    assert differences(undisturbed, state(fresh)) == {}
+    assert fresh.play().ok().changes == []
