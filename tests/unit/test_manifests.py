@@ -182,6 +182,13 @@ def test_volumes_of_observer(overlay: str) -> None:
     }
 
 
+def test_the_settings_folder_is_the_one_that_role_config_dir_makes(overlay: str) -> None:
+    defaults = yaml.safe_load((ROOT / "roles/config_dir/defaults/main.yml").read_text())
+    assert volumes(overlay, "observer")["observer-config"]["hostPath"]["path"] == defaults["config_dir_path"]
+    security = container(overlay, "observer")["securityContext"]
+    assert (security["runAsUser"], security["runAsGroup"]) == (defaults["config_dir_owner"], defaults["config_dir_group"])
+
+
 def test_volumes_of_postgres(overlay: str) -> None:
     assert mounts(overlay, "postgres") == {
         "postgres-data": "/var/lib/postgresql/data", "run": "/var/run/postgresql", "tmp": "/tmp"}
