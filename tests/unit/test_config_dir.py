@@ -46,7 +46,8 @@ def test_the_folder_and_its_parents(tmp_path: Path) -> None:
      "config_dir_mode is 1755, which lets more than its owner write: set it to 0755 or less."),
     *[({"config_dir_path": path},
        f"config_dir_path is {path}, which is no folder of its own: set it to an absolute path of at least three"
-       " folders, such as /opt/platform/runtime/observer/config.") for path in ("/opt/config", "config", "/opt/a/../etc")],
+       " folders, such as /opt/platform/runtime/observer/config.")
+      for path in ("/opt/config", "config", "/opt/a/../etc")],
 ])
 def test_refused(tmp_path: Path, variables: dict[str, str], message: str) -> None:
     assert declared(tmp_path, **variables)["msg"] == message

@@ -186,7 +186,8 @@ def test_the_settings_folder_is_the_one_that_role_config_dir_makes(overlay: str)
     defaults = yaml.safe_load((ROOT / "roles/config_dir/defaults/main.yml").read_text())
     assert volumes(overlay, "observer")["observer-config"]["hostPath"]["path"] == defaults["config_dir_path"]
     security = container(overlay, "observer")["securityContext"]
-    assert (security["runAsUser"], security["runAsGroup"]) == (defaults["config_dir_owner"], defaults["config_dir_group"])
+    assert security["runAsUser"] == defaults["config_dir_owner"]
+    assert security["runAsGroup"] == defaults["config_dir_group"]
 
 
 def test_volumes_of_postgres(overlay: str) -> None:
