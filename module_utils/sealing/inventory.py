@@ -32,24 +32,25 @@ class Plan:
             self.steps.append(step)
 
 
-def prepare(arguments: Mapping[str, Any]) -> Plan:
+def prepare(arguments: Mapping[str, Any], vault: Vault) -> Plan:
     """Compare what is there with what is wanted.
 
     :param arguments: the options of the module ``sealed_values``.
+    :param vault: opens and makes the private files when they are ``encrypted``.
     :raises SealingError: when something is missing or wrong.
     """
     plan = Plan()
-    vault = Vault.current() if arguments["encrypted"] else None
-    values_file = PrivateFile(Path(arguments["values_file"]), vault)
+    opened_by = vault if arguments["encrypted"] else None
+    values_file = PrivateFile(Path(arguments["values_file"]), opened_by)
     values = made(arguments["made"], values_file, plan) if arguments["made"] else values_file.read()
     if values is None:
         name = shown(values_file.path)
         raise SealingError(
             f"{name} is missing",
-            f"type `cp {name}.example {name}`, fill it in, and type `ansible-vault encrypt {name}`",
+            f"type `install -m 600 {name}.example {name}`, fill it in, and type `ansible-vault encrypt {name}`",
         )
     wanted = secrets_of(arguments, values, values_file)
-    key_file = PrivateFile(Path(arguments["key_file"]), vault)
+    key_file = PrivateFile(Path(arguments["key_file"]), opened_by)
     key = key_pair(arguments, key_file, plan)
     for secret in wanted:
         path = Path(arguments["folder"]) / f"{secret.name}.yaml"

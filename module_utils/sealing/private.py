@@ -178,9 +178,10 @@ class PrivateFile:
         """:raises SealingError: when the system refuses."""
         lines = ["---", f"# {comment}"]
         for name, value in values.items():
-            # A JSON string is a YAML string in double quotes.
-            block = "|\n" + textwrap.indent(value.rstrip("\n"), "  ") if "\n" in value else json.dumps(value, ensure_ascii=False)
-            lines.append(f"{name}: {block}")
+            if "\n" in value:
+                lines += [f"{name}: |", textwrap.indent(value.rstrip("\n"), "  ")]
+            else:  # A JSON string is a YAML string in double quotes.
+                lines.append(f"{name}: {json.dumps(value, ensure_ascii=False)}")
         text = "\n".join(lines) + "\n"
         write(self.path, self.vault.encrypt(text) if self.vault else text, 0o600)
 

@@ -15,7 +15,6 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import yaml
 from cryptography import x509
@@ -30,8 +29,6 @@ KEY_BITS = 4096
 VALID_DAYS = 3650
 """The controller's own certificates live as long."""
 
-KEY_SECRET_NAME = "sealed-secrets-key-observer-node"
-KEY_SECRET_LABEL = "sealedsecrets.bitnami.com/sealed-secrets-key"
 FINGERPRINT = "observer-node/hmac."
 """What an annotation's name begins with; the key of the value follows."""
 
@@ -97,22 +94,6 @@ def read_certificate(text: str) -> x509.Certificate:
         return x509.load_pem_x509_certificate(text.encode())
     except ValueError:
         raise ValueError("not a certificate in PEM") from None
-
-
-def key_secret(key: str, certificate: str, namespace: str) -> dict[str, Any]:
-    """The Secret that gives the controller its key; it must be there before the controller first starts.
-
-    :param key: the private half, PEM.
-    :param certificate: PEM.
-    :raises ValueError: when one of them is not what it should be, or they do not belong together.
-    """
-    if not SealingKey.from_pem(key).belongs_to(read_certificate(certificate)):
-        raise ValueError("the certificate does not belong to the sealing key")
-    return {
-        "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
-        "metadata": {"name": KEY_SECRET_NAME, "namespace": namespace, "labels": {KEY_SECRET_LABEL: "active"}},
-        "data": {"tls.crt": _base64(certificate.encode()), "tls.key": _base64(key.encode())},
-    }
 
 
 def docker_config(registry: str, username: str, password: str) -> str:

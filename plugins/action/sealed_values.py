@@ -12,7 +12,7 @@ from ansible.plugins.action import ActionBase
 sys.path.append(str(Path(__file__).resolve().parents[2] / "module_utils"))
 
 from sealing.inventory import prepare
-from sealing.private import SealingError
+from sealing.private import SealingError, Vault
 
 ARGUMENTS: dict[str, Any] = {
     "values_file": {"type": "path", "required": True},
@@ -56,7 +56,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         _, arguments = self.validate_argument_spec(argument_spec=ARGUMENTS)
         try:
             # Plain text: Ansible's marks of where a string comes from end here.
-            plan = prepare(json.loads(json.dumps(arguments)))
+            plan = prepare(json.loads(json.dumps(arguments)), Vault.current())
             if not self._task.check_mode:
                 for step in plan.steps:
                     step()
