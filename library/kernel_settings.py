@@ -54,13 +54,13 @@ changes:
 
 import os
 import re
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -73,8 +73,7 @@ class CannotError(Exception):
         self.remedy = remedy
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """One difference.
 
     :ivar line: how the result names it.
@@ -90,11 +89,14 @@ class Step:
 
 def run(*words: str) -> None:
     """:raises CannotError: with the command's own words."""
-    path = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
-    done = subprocess.run(words, capture_output=True, text=True, check=False, env={**os.environ, "PATH": path})
+    line = " ".join(words)
+    program = shutil.which(words[0], path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")
+    if not program:
+        raise CannotError(f"the node has no {words[0]}", "on the node: apt-get install kmod util-linux")
+    done = subprocess.run([program, *words[1:]], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise CannotError(f"`{' '.join(words)}` failed: {done.stderr.strip()}",
-                          f"look on the node why `{' '.join(words)}` fails, and run again")
+        raise CannotError(f"`{line}` failed: {done.stderr.strip()}",
+                          f"look on the node why `{line}` fails, and run again")
 
 
 def is_loaded(name: str, root: Path) -> bool:

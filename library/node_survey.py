@@ -125,9 +125,8 @@ import os
 import shutil
 import subprocess
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -143,8 +142,7 @@ UNIT_FOLDERS = ("etc/systemd/system", "lib/systemd/system", "usr/lib/systemd/sys
 SEARCH_PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
 
 
-@dataclass(frozen=True)
-class Refusal:
+class Refusal(NamedTuple):
     """Something that does not fit, in one sentence, and what to do about it in another."""
 
     msg: str
@@ -330,9 +328,12 @@ def refuse_clock(node: dict[str, Any], asked: dict[str, Any]) -> list[Refusal]:
 
 def refuse_kernel(node: dict[str, Any], asked: dict[str, Any]) -> list[Refusal]:
     found = []
-    missing = [name for name in asked["modules"] if subprocess.run(
-        ["modprobe", "--dry-run", "--quiet", "--", name], check=False, env={**os.environ, "PATH": SEARCH_PATH},
-    ).returncode]
+    modprobe = shutil.which("modprobe", path=SEARCH_PATH)
+    missing = [name for name in asked["modules"] if modprobe and subprocess.run(
+        [modprobe, "--dry-run", "--quiet", "--", name], check=False).returncode]
+    if asked["modules"] and not modprobe:
+        found.append(Refusal("the node has no modprobe to load kernel modules with.",
+                             "On the node: apt-get install kmod."))
     if missing:
         found.append(Refusal(
             f"the kernel {node['kernel']} has no module {', '.join(missing)}.",
@@ -423,7 +424,7 @@ def main() -> None:
         for warning in warnings:
             module.warn(warning)
     result = {
-        "node": node, "refusals": [vars(refusal) for refusal in refusals],
+        "node": node, "refusals": [refusal._asdict() for refusal in refusals],
         "ansible_facts": {"architecture": node["architecture"], "distribution": node["system"].capitalize(),
                           "distribution_version": node["version"]},
     }

@@ -298,8 +298,8 @@ def plan(tables: dict[str, Table], live: dict[str, dict[str, list[str]]], progra
             edits += [f"-F {chain}", f"-X {chain}"]
         if edits:
             commands += [f"*{name}", *edits, "COMMIT"]
-        before += own(program, name, chains)
-        after += own(program, name, {
+        before += own(program, name, table, chains)
+        after += own(program, name, table, {
             **{builtin: [f"-j {chain}"] for builtin, chain in table.jumps}, **table.chains})
     return Plan(changes, "".join(f"{line}\n" for line in commands), "".join(before), "".join(after))
 
@@ -313,10 +313,17 @@ def move(builtin: str, rules: Sequence[str], chain: str, *, first: bool) -> list
     return [*edits, f"-I {builtin} {1 if first else end(others) + 1} -j {chain}"]
 
 
-def own(program: str, table: str, chains: dict[str, list[str]]) -> list[str]:
-    """Our chains and the jumps to them as lines of a diff."""
-    return [f"{program} {table} {chain} {rule}\n" for chain in sorted(chains) for rule in chains[chain]
-            if chain in OURS or target(rule) in OURS]
+def own(program: str, name: str, table: Table, chains: dict[str, list[str]]) -> list[str]:
+    """Our chains and the jumps to them as lines of a diff, in which a jump at a wrong place looks different."""
+    lines = []
+    for chain, rules in sorted(chains.items()):
+        for rule in rules:
+            if chain in OURS:
+                lines.append(f"{program} {name} {chain} {rule}\n")
+            elif target(rule) in OURS:
+                place = "" if in_place(rules, target(rule), first=table.first) else "  (at the wrong place)"
+                lines.append(f"{program} {name} {chain} {rule}{place}\n")
+    return lines
 
 
 # --- on the node --------------------------------------------------------------------------------
@@ -380,15 +387,22 @@ def apply(settings: Settings, plans: dict[int, Plan]) -> None:
                                 "look for another program that writes iptables rules on the node and stop it")
 
 
+def read_file(path: Path) -> Settings:
+    """:raises FirewallError: there is no such file, or it is not what the role wrote."""
+    try:
+        return Settings.read(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FirewallError(f"{path} cannot be read: {error}", "run the playbook for this node again") from error
+
+
 def main(arguments: Sequence[str]) -> int:
     """The program: mend what differs from the settings in a file and say what it was."""
     try:
-        settings = Settings.read(json.loads(Path(arguments[1]).read_text(encoding="utf-8")))
+        settings = read_file(Path(arguments[1]))
         plans = look(settings)
         apply(settings, plans)
-    except (FirewallError, OSError, ValueError, KeyError, IndexError) as error:
-        print(f"observer-firewall: {error!s}. {getattr(error, 'remedy', 'run the playbook of this node again')}",
-              file=sys.stderr)
+    except FirewallError as error:
+        print(f"observer-firewall: {error}; {error.remedy}", file=sys.stderr)
         return 1
     for found in plans.values():
         print("".join(f"{line}\n" for line in found.changes), end="")

@@ -1,0 +1,262 @@
+"""The module `node_survey`: what it reads, and every refusal with what has to be there for it."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modules import load, run
+
+module = load("node_survey")
+
+UBUNTU = 'PRETTY_NAME="Ubuntu 24.04.3 LTS"\nNAME="Ubuntu"\nVERSION_ID="24.04"\nID=ubuntu\n'
+MOUNTS = """\
+22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
+23 22 0:5 / /tmp rw,nosuid - tmpfs tmpfs rw
+24 22 8:2 / /srv/a\\040disk rw - ext4 /dev/sdb1 ro
+25 22 8:3 / {disk} rw - ext4 /dev/sdc1 rw
+26 25 0:6 / {disk}/tmp rw - tmpfs tmpfs rw
+"""
+ASKED: dict[str, Any] = {
+    "systems": {"debian": ["12"], "ubuntu": ["22.04", "24.04"]}, "architectures": ["aarch64", "x86_64"],
+    "memory_mib": 4096, "clock_reference": 0, "clock_tolerance_seconds": 30, "timezone": "Asia/Seoul", "modules": [],
+    "services_off": [], "services_kept": ["iscsid.*", "cloud-*", "ssh.*"], "swap": False, "rivals": False,
+    "storage_free_gib": 0,
+}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """An Ubuntu machine."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    for name, text in {
+        "etc/os-release": UBUNTU, "proc/self/mountinfo": MOUNTS.format(disk=disk), "etc/ufw/ufw.conf": "ENABLED=no\n",
+        "proc/meminfo": "MemTotal:       24105000 kB\nMemAvailable:   1000000 kB\nSwapTotal: 8000000 kB\n"
+                        "SwapFree: 6000000 kB\nHugePages_Total:       0\n",
+        "usr/lib/systemd/system/chrony.service": "", "etc/fstab": "LABEL=root / ext4 defaults 0 1\n",
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    (tmp_path / "run/systemd/system").mkdir(parents=True)
+    (tmp_path / "etc/localtime").symlink_to("../usr/share/zoneinfo/Asia/Seoul")
+    return tmp_path
+
+
+def refused(found: list[Any], *parts: str) -> str:
+    """The one refusal, which has all these parts; returns its remedy."""
+    assert len(found) == 1, found
+    assert all(part in found[0].msg for part in parts), found[0].msg
+    assert found[0].msg.endswith(".") and found[0].remedy.endswith(".")
+    return str(found[0].remedy)
+
+
+# --- what it reads ------------------------------------------------------------------------------
+
+
+def test_a_machine(root: Path) -> None:
+    node = module.survey(root)
+    assert {name: node[name] for name in ("system", "version", "memory_mib", "memory_available_mib", "swap_used_mib",
+                                          "container", "systemd", "timezone", "time_service", "filter_rival", "marked")
+            } == {"system": "ubuntu", "version": "24.04", "memory_mib": 23540, "memory_available_mib": 976,
+                  "swap_used_mib": 1953, "container": "", "systemd": True, "timezone": "Asia/Seoul",
+                  "time_service": "chrony.service", "filter_rival": "", "marked": False}
+    assert node["architecture"] == os.uname().machine and abs(node["clock"] - time.time()) < 5
+
+
+def test_a_container_that_is_marked(root: Path) -> None:
+    (root / "run/systemd/container").write_text("podman\n")
+    (root / "etc/observer-node").mkdir()
+    node = module.survey(root)
+    assert (node["container"], node["swap_used_mib"], node["marked"]) == ("podman", 0, True)
+
+
+def test_an_empty_root(tmp_path: Path) -> None:
+    node = module.survey(tmp_path)
+    assert (node["system"], node["version"], node["systemd"], node["time_service"]) == ("", "", False, "")
+
+
+def test_this_machine_by_the_module() -> None:
+    result = run("node_survey", storage_path="/opt/not/there/yet", clock_reference=time.time())
+    assert {refusal["msg"] for refusal in result["refusals"]} <= {"systemd does not run on the node."}
+    assert result["node"]["storage"]["free_bytes"] > 0
+    assert result["ansible_facts"]["architecture"] == os.uname().machine
+
+
+# --- refusals -----------------------------------------------------------------------------------
+
+
+def test_nothing_is_refused(root: Path) -> None:
+    node = module.survey(root)
+    fits = {**ASKED, "architectures": [node["architecture"]], "swap": True, "services_off": ["cups.service"]}
+    assert module.refuse_system(node, fits) == module.refuse_memory(node, fits) == []
+    assert module.refuse_clock(node, fits) == module.refuse_kernel(node, fits) == module.refuse_services(fits) == []
+
+
+@pytest.mark.parametrize(("release", "name"), [
+    (UBUNTU.replace("24.04", "20.04"), "Ubuntu 20.04.3 LTS"), (UBUNTU.replace("ID=ubuntu", "ID=mint"), "Ubuntu 24.04"),
+    ("", "a system without /etc/os-release"),
+])
+def test_system(root: Path, release: str, name: str) -> None:
+    (root / "etc/os-release").write_text(release)
+    if not release:
+        (root / "etc/os-release").unlink()
+    found = module.refuse_system(module.survey(root), {**ASKED, "architectures": None})
+    refused(found, name, "supported are debian 12, ubuntu 22.04, ubuntu 24.04")
+
+
+def test_architecture_systemd_and_root(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = {**module.survey(root), "architecture": "riscv64"}
+    refused(module.refuse_system(node, ASKED), "architecture riscv64", "aarch64, x86_64")
+    refused(module.refuse_system({**node, "architecture": "aarch64", "systemd": False}, ASKED), "systemd does not run")
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    remedy = refused(module.refuse_system({**node, "architecture": "aarch64"}, ASKED), "do not run as root")
+    assert "ansible_become" in remedy
+
+
+def test_memory(root: Path) -> None:
+    node = module.survey(root)
+    asked = {**ASKED, "memory_mib": 30000, "swap": True}
+    assert "node_memory_mib" in refused(module.refuse_memory(node, asked), "23540 MiB", "asks for 30000")
+    assert "node_swap" in refused(module.refuse_memory(node, ASKED), "1953 MiB are in swap", "only 976 MiB")
+
+
+@pytest.mark.parametrize(("off", "words"), [(3600, "3600 s ahead of"), (-31, "31 s behind")])
+def test_clock(root: Path, off: float, words: str) -> None:
+    node = {**module.survey(root), "clock": 1_800_000_000.0 + off}
+    asked = {**ASKED, "clock_reference": 1_800_000_000.0}
+    assert "timedatectl" in refused(module.refuse_clock(node, asked), words, "node_clock_tolerance_seconds allows 30")
+    assert module.refuse_clock({**node, "clock": 1_800_000_000.0 + off / abs(off) * 30}, asked) == []
+
+
+def test_time_zone(root: Path) -> None:
+    assert "node_timezone" in refused(module.refuse_clock(module.survey(root), {**ASKED, "timezone": "Asia/Soul"}),
+                                      "node_timezone: the node knows no time zone Asia/Soul")
+
+
+def test_modules(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (root / "modprobe").write_text("#!/bin/sh\n[ \"$*\" = '--dry-run --quiet -- overlay' ]\n")
+    (root / "modprobe").chmod(0o755)
+    monkeypatch.setattr(module, "SEARCH_PATH", str(root))
+    found = module.refuse_kernel(module.survey(root), {**ASKED, "modules": ["overlay", "no_such_module"]})
+    assert "linux-modules" in refused(found, f"the kernel {os.uname().release} has no module no_such_module.")
+
+
+def test_without_modprobe(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SEARCH_PATH", "/nonexistent")
+    refused(module.refuse_kernel(module.survey(root), {**ASKED, "modules": ["overlay"]}), "no modprobe")
+
+
+def test_somebody_else_in_charge_of_the_packet_filter(root: Path) -> None:
+    (root / "etc/ufw/ufw.conf").write_text("# settings\nENABLED=yes\n")
+    remedy = refused(module.refuse_kernel(module.survey(root), ASKED), "ufw is in charge")
+    assert "ufw disable" in remedy and "node_firewall: false" in remedy
+    assert module.refuse_kernel(module.survey(root), {**ASKED, "rivals": True}) == []
+    (root / "etc/ufw/ufw.conf").unlink()
+    wants = root / "etc/systemd/system/multi-user.target.wants"
+    wants.mkdir(parents=True)
+    (wants / "firewalld.service").symlink_to("/lib/systemd/system/firewalld.service")
+    remedy = refused(module.refuse_kernel(module.survey(root), ASKED), "firewalld is in charge")
+    assert "disable --now firewalld" in remedy
+
+
+@pytest.mark.parametrize("unit", ["iscsid.service", "iscsid.socket", "cloud-init.service", "ssh.socket"])
+def test_services_that_must_stay(unit: str) -> None:
+    refused(module.refuse_services({**ASKED, "services_off": ["cups.service", unit]}), unit, "must stay on")
+
+
+def test_a_service_without_its_kind() -> None:
+    assert "cups.service" in refused(module.refuse_services({**ASKED, "services_off": ["cups"]}), "cups does not say")
+
+
+# --- storage ------------------------------------------------------------------------------------
+
+
+def look(root: Path, path: Path | str, **asked: object) -> tuple[list[Any], list[str]]:
+    found: tuple[list[Any], list[str]] = module.refuse_storage(
+        module.storage(str(path), root), {**ASKED, **asked}, root)
+    return found
+
+
+def test_storage_that_is_not_there_yet_takes_the_file_system_of_its_nearest_parent(root: Path) -> None:
+    place = module.storage(str(root / "disk/volumes/of/pods"), root)
+    assert (place["mount"], place["filesystem"], place["exists"]) == (str(root / "disk"), "ext4", False)
+    assert look(root, root / "disk/volumes/of/pods") == ([], [])
+
+
+def test_storage_that_a_reboot_would_empty(root: Path) -> None:
+    (root / "disk/tmp").mkdir()
+    refused(look(root, root / "disk/tmp/volumes")[0], "node_storage_path", "disk/tmp (tmpfs)", "reboot")
+
+
+def test_storage_through_a_link_is_where_the_link_leads(root: Path) -> None:
+    (root / "disk/tmp").mkdir()
+    (root / "volumes").symlink_to(root / "disk/tmp")
+    refused(look(root, root / "volumes")[0], "tmpfs")
+
+
+def test_storage_on_what_cannot_be_written(root: Path) -> None:
+    text = (root / "proc/self/mountinfo").read_text()
+    (root / "proc/self/mountinfo").write_text(text.replace("/dev/sdc1 rw", "/dev/sdc1 ro"))
+    refused(look(root, root / "disk/volumes")[0], "read-only")
+
+
+def test_storage_that_goes_with_k3s(root: Path) -> None:
+    assert "node_storage_path" in refused(look(root, "/var/lib/rancher/k3s/storage")[0], "/var/lib/rancher")
+    assert look(root, "/var/lib/rancher-volumes") == ([], [])
+
+
+def test_storage_on_a_disk_that_is_not_mounted(root: Path) -> None:
+    (root / "etc/fstab").write_text("LABEL=data /opt/platform ext4 nofail 0 2\n# LABEL=x /opt ext4 defaults 0 0\n")
+    assert "mount /opt/platform" in refused(look(root, "/opt/platform/storage")[0], "/opt/platform is in /etc/fstab")
+    assert look(root, "/opt/platform2/storage") == ([], [])
+
+
+def test_room_is_what_is_free_and_what_the_volumes_have(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = root / "disk/volumes/pvc-1"
+    folder.mkdir(parents=True)
+    (folder / "data").write_bytes(b"x" * 3 * 1024**2)
+    (folder / "sparse").open("w").truncate(50 * 1024**3)
+    place = {**module.storage(str(root / "disk/volumes"), root), "free_bytes": 0}
+    gib = 3 / 1024
+    assert module.refuse_storage(place, {**ASKED, "storage_free_gib": gib}, root) == ([], [])
+    found, _ = module.refuse_storage(place, {**ASKED, "storage_free_gib": gib + 1}, root)
+    remedy = refused(found, "0.0 GiB are free", "1.0 GiB are missing", "node_storage_free_gib")
+    assert "Make room on" in remedy
+    # On a disk of its own the file system has counted already.
+    own = {**place, "mount": place["path"], "used_bytes": 2 * 1024**3}
+    monkeypatch.setattr(module, "in_use", None)
+    assert module.refuse_storage(own, {**ASKED, "storage_free_gib": 2}, root) == ([], [])
+    assert module.refuse_storage({**place, "free_bytes": 1024**3}, {**ASKED, "storage_free_gib": 1}, root) == ([], [])
+
+
+def test_counting_ends(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At enough, and at the end of its time; then the node is let through with a word."""
+    for number in range(50):
+        (root / f"disk/{number}").mkdir()
+        (root / f"disk/{number}/file").write_bytes(b"x" * 100_000)
+    assert 400_000 <= module.in_use(str(root / "disk"), 400_000) < 1_000_000
+    assert module.in_use(str(root / "disk"), 1024**4) >= 5_000_000
+    assert module.in_use(str(root / "disk"), 1024**4, seconds=0) is None
+    monkeypatch.setattr(module, "in_use", lambda folder, enough: None)
+    place = {**module.storage(str(root / "disk"), root), "free_bytes": 0, "mount": "/"}
+    found, warnings = module.refuse_storage(place, {**ASKED, "storage_free_gib": 36}, root)
+    assert found == [] and "could not be counted" in warnings[0]
+
+
+# --- all at once --------------------------------------------------------------------------------
+
+
+def test_everything_that_does_not_fit_is_said_at_once() -> None:
+    result = run("node_survey", systems={"plan9": ["4"]}, architectures=["vax"], memory_mib=10**9,
+                 clock_reference=1_000_000_000, timezone="Asia/Soul", services_off=["iscsid.service"],
+                 services_kept=["iscsid.*"], storage_path="/var/lib/rancher/x", storage_free_gib=10**6)
+    assert result["failed"] and result.get("changed", False) is False
+    words = [" ".join(refusal["msg"].split()[:4]) for refusal in result["refusals"]]
+    assert len(result["refusals"]) == len(set(words)) >= 8
+    for refusal in result["refusals"]:
+        assert refusal["msg"][1:] in result["msg"] and refusal["remedy"] in result["remedy"]
