@@ -94,6 +94,14 @@ clean-cache: tools ## remove everything that was built
 lint: tools ## ruff, mypy, yamllint, shellcheck, gofmt, go vet
 	@$(PYTHON) testbed/tests/run.py lint
 
+.PHONY: bench
+bench: setup ## first provision and second run, beside what they are compared with; into bench/results.json
+	@$(PYTHON) testbed/tests/run.py bench
+
+.PHONY: test-all
+test-all: setup ## as `make test`, with the test bed's own tests even if nothing of it has changed
+	@ALL=1 $(PYTHON) testbed/tests/run.py
+
 .PHONY: test
 test: setup ## everything that CI runs; times and sizes go to bench/results.json
 	@$(PYTHON) testbed/tests/run.py

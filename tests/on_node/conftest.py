@@ -11,11 +11,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from hands import Site
-
 from bed import nodes, services
 from bed.__main__ import build
 from bed.recipes import host_architecture
+from hands import Site
 
 
 @pytest.fixture(scope="session")

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hands import Run, Site, differences, wait_for
 
 from bed import nodes
 from bed.podman import Podman
+from hands import Run, Site, differences, wait_for
 
 NAMESPACE = "observer-local"
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hands import ROOT, Run, Site, differences
 
 from bed import nodes, services
+from hands import ROOT, Run, Site, differences
 
 
 @pytest.fixture(scope="module")

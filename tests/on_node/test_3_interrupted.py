@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hands import Site, differences
 
 from bed import nodes
+from hands import Site, differences
 
 ROLES = ["node", "k3s", "local_path", "sealed_secrets", "config_dir", "observer"]
 """In the order in which they run."""
