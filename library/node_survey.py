@@ -393,6 +393,11 @@ def refuse_storage(place: dict[str, Any], asked: dict[str, Any], root: Path) -> 
     return found, warnings
 
 
+def sentence(text: str) -> str:
+    """With a capital, but a variable's name as it is typed."""
+    return text if text.startswith("node_") else text[0].upper() + text[1:]
+
+
 def main() -> None:
     """Look, compare, and fail when something does not fit."""
     module = AnsibleModule(
@@ -429,8 +434,8 @@ def main() -> None:
                           "distribution_version": node["version"]},
     }
     if refusals:
-        sentences = " ".join(refusal.msg[0].upper() + refusal.msg[1:] for refusal in refusals)
-        module.fail_json(msg=sentences, remedy=" ".join(refusal.remedy for refusal in refusals), **result)
+        module.fail_json(msg=" ".join(sentence(refusal.msg) for refusal in refusals),
+                         remedy=" ".join(refusal.remedy for refusal in refusals), **result)
     module.exit_json(changed=False, **result)
 
 
