@@ -64,6 +64,12 @@ options:
         description: Path with its slash.
         type: str
         default: /
+  steady:
+    description:
+      - When anything had to be waited for, everything must stay ready for so many seconds. Shows a container that
+        becomes ready and ends soon after.
+    type: int
+    default: 0
   timeout:
     description: Longest wait, in seconds.
     type: int

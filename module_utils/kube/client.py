@@ -180,6 +180,12 @@ class Client:
                     f"{error.verify_message}.",
                     "Run the play again; when it stays, compare the node with the inventory: it may be another one.",
                 ) from error
+            except ConnectionRefusedError as error:
+                raise Unreachable(
+                    f"Nothing listens at {self.config.server}: the SSH connection that forwarded it to"
+                    f" {self.config.cluster} has ended.",
+                    "Run the play again; the action cluster_access has to come at most a minute before.",
+                ) from error
             except (OSError, http.client.HTTPException) as error:
                 self._connection.close()
                 if fresh:

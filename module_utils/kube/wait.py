@@ -6,10 +6,12 @@ waiting when it lasts longer than its grace: most of them pass by themselves whi
 
 from __future__ import annotations
 
+import contextlib
+import json
 import re
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import quote
 
 from .client import ApiError, Client, KubeError, Object, Unreachable
@@ -44,6 +46,11 @@ BACK_OFF = ("CrashLoopBackOff", "ImagePullBackOff")
 NOT_ALLOWED = re.compile(
     r"unauthorized|authoriz|\b40[13]\b|denied|no basic auth|insufficient_scope|authentication required", re.IGNORECASE
 )
+NOISE = re.compile(
+    r'rpc error: code = \w+ desc = |failed to pull and unpack image "[^"]*": |failed to resolve reference "[^"]*": '
+)
+"""What containerd says before the cause of a failed pull."""
+
 NOT_THERE = re.compile(r"not found|manifest unknown|no such", re.IGNORECASE)
 NO_PLACE = re.compile(
     r"didn't match|Insufficient|volume node affinity conflict|persistentvolumeclaim \S+ not found|untolerated taint"
@@ -329,7 +336,7 @@ def _claim(item: Object, look: Look) -> State:
     if phase == "Lost":
         text = f"its volume {item['spec'].get('volumeName')} is lost"
         return State(False, text, Problem("lost", text, "Restore the volume, or delete the claim and run again.", 0))
-    text = "waits for a pod that uses it" if not _selected(item) else "its volume is being made"
+    text = "no pod uses it yet" if not _selected(item) else "its volume is being made"
     messages = [message for message in look.warnings(metadata["namespace"], metadata["uid"])
                 if message.startswith("ProvisioningFailed")]
     remedy = (f"See `kubectl -n {metadata['namespace']} describe pvc {metadata['name']}` and"
@@ -352,12 +359,11 @@ def _helper(claim_uid: str, look: Look) -> Problem | None:
     for pod in look.pods("kube-system"):
         if pod["metadata"]["name"] != f"helper-pod-create-pvc-{claim_uid}":
             continue
-        ended = _ended(pod, look)
-        if ended:
-            return Problem("helper", f"the folder of the volume was not made: {ended[0]}",
-                           "Mend the storage folder on the node, or the script `setup` in ConfigMap"
-                           " kube-system/local-path-config.", 2, ended[1])
-        return pod_state(pod, look).problem
+        remedy = "Mend the storage folder on the node, or what ConfigMap kube-system/local-path-config says."
+        if ended := _ended(pod, look):
+            return Problem("helper", f"the folder of the volume was not made: {ended[0]}", remedy, 2, ended[1])
+        problem = pod_state(pod, look).problem
+        return replace(problem, remedy=remedy) if problem else None
     return None
 
 
@@ -370,9 +376,8 @@ def pod_state(pod: Object, look: Look) -> State:
     status = pod.get("status") or {}
     if condition(pod, "Ready").get("status") == "True" or status.get("phase") == "Succeeded":
         return State(True, f"{name} is ready")
-    scheduled = condition(pod, "PodScheduled")
-    if scheduled.get("status") == "False":
-        return _unscheduled(pod, name, one_line(scheduled.get("message") or "", 600), look)
+    if not pod["spec"].get("nodeName"):
+        return _unscheduled(pod, name, look)
     containers = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
     for container in containers:
         if waiting := container.get("state", {}).get("waiting"):
@@ -398,7 +403,7 @@ def _waiting(pod: Object, name: str, container: Object, waiting: Object, look: L
         return Problem("image", f"{where}: {reason}: {message}", "Mend the image's name.", 0)
     if reason in ("ErrImagePull", "ImagePullBackOff", "RegistryUnavailable"):
         said = " ".join([message, *look.warnings(namespace, pod["metadata"]["uid"])])
-        return _image(pod, f"{where}: image {container.get('image')}", said, message, look)
+        return _image(pod, f"{where}: image {container.get('image')}", said, NOISE.sub("", message), look)
     if reason in ("CreateContainerConfigError", "CreateContainerError", "RunContainerError"):
         return Problem("config", f"{where}: {reason}: {message}{_sealed_cause(namespace, message, look)}",
                        _sealed_remedy(pod, message, look), 20)
@@ -409,7 +414,8 @@ def _waiting(pod: Object, name: str, container: Object, waiting: Object, look: L
         if last.get("reason") == "OOMKilled":
             remedy = f"Raise the memory limit of container {container['name']}, or mend what takes so much."
         times = container["restartCount"] + 1
-        return Problem("crash", f"{where} has ended {times} times, last with {_exit(last)}{_last(log)}", remedy, 0, log)
+        told = _exit(last) + ("" if last.get("message") else _last(log))
+        return Problem("crash", f"{where} has ended {times} times, last with {told}", remedy, 0, log)
     return None
 
 
@@ -467,15 +473,20 @@ def _sealed_for(namespace: str, message: str, look: Look) -> Object | None:
     return None
 
 
-def _unscheduled(pod: Object, name: str, message: str, look: Look) -> State:
+def _unscheduled(pod: Object, name: str, look: Look) -> State:
     namespace = pod["metadata"]["namespace"]
+    # What follows the reasons is about preemption.
+    message = one_line((condition(pod, "PodScheduled").get("message") or "").split(". no new claims")[0], 600)
+    waits = ""
     for volume in pod["spec"].get("volumes") or []:
         claim = (volume.get("persistentVolumeClaim") or {}).get("claimName")
         target = Target("PersistentVolumeClaim", claim, namespace) if claim else None
         state = look_at(target, look) if target else None
         if state and state.problem:
             return State(False, f"{name} waits for its volume; {state.text}", state.problem)
-    text = f"{name} has no node: {message}"
+        if state and not state.ready:
+            waits = f": waits for claim {claim}, {state.text}"
+    text = f"{name} has no node{': ' + message if message else waits or ' yet'}"
     leaving = any(other["metadata"].get("deletionTimestamp") for other in look.pods(namespace))
     if not NO_PLACE.search(message) or PASSING_TAINT.search(message) or leaving:
         return State(False, text)
@@ -496,17 +507,20 @@ class Waiter:
     """Waits for targets, then for pages.
 
     :param say: takes a line about what is being waited for.
+    :param steady: when anything had to be waited for, everything must stay ready for so many seconds.
     :ivar waited_for: what was not ready at the first look.
     :ivar restarted: pods that were deleted for a fresh try.
     """
 
     def __init__(
-        self, client: Client, targets: Iterable[Target], pages: Iterable[Page], say: Callable[[str], None]
+        self, client: Client, targets: Iterable[Target], pages: Iterable[Page], say: Callable[[str], None],
+        steady: float = 0,
     ) -> None:
         self.client = client
         self.targets = list(targets)
         self.pages = list(pages)
         self.say = say
+        self.steady = steady
         self.waited_for: list[str] = []
         self.restarted: list[str] = []
         self._events: dict[str, str] = {}
@@ -520,6 +534,7 @@ class Waiter:
         """
         start = time.monotonic()
         reached = start
+        ready_since: float | None = None
         waiting: dict[Target | Page, str] = {}
         first = True
         while True:
@@ -534,7 +549,12 @@ class Waiter:
                     raise
                 waiting = dict.fromkeys([*self.targets, *self.pages], "the API does not answer")
             if not waiting:
-                return
+                ready_since = ready_since or now
+                if not self.waited_for or now - ready_since >= self.steady:
+                    return
+                time.sleep(POLL)
+                continue
+            ready_since = None
             self._tell(waiting, now, now - start)
             if now - start > timeout:
                 target, text = next(iter(waiting.items()))
@@ -591,7 +611,12 @@ class Waiter:
         path = (f"/api/v1/namespaces/{quote(page.namespace)}/services/{quote(page.service)}:{quote(page.port)}/proxy"
                 f"{page.path}")
         status, body = self.client.send("GET", path)
-        return "" if status == 200 else f"answers {status}: {one_line(body.decode(errors='replace'), 200)}"
+        if status == 200:
+            return ""
+        said = body.decode(errors="replace")
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            said = str(json.loads(said)["message"])  # The API server's own words, when there is nobody to ask.
+        return f"answers {status}: {one_line(said, 200)}"
 
     def _tell(self, waiting: dict[Target | Page, str], now: float, seconds: float) -> None:
         """A line when the state is another one, at least every 20 s."""

@@ -29,6 +29,7 @@ ARGUMENTS = {
         "port": {"type": "str", "required": True},
         "path": {"type": "str", "default": "/"},
     }},
+    "steady": {"type": "int", "default": 0},
     "timeout": {"type": "int", "default": 300},
 }
 
@@ -53,7 +54,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 return result  # Nothing was changed, so there is nothing to wait for.
             client = Client(Kubeconfig.load(Path(arguments["kubeconfig"])))
             pages = [Page(item["namespace"], item["service"], item["port"], item["path"]) for item in arguments["http"]]
-            waiter = Waiter(client, targets, pages, lambda line: display.display(f"  {line}"))
+            waiter = Waiter(client, targets, pages, lambda line: display.display(f"  {line}"),
+                            arguments["steady"])
             try:
                 waiter.wait(arguments["timeout"])
             finally:
