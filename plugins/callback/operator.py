@@ -104,6 +104,8 @@ def play_name(play: Play) -> str:
 
 def name_of(task: Task) -> str:
     """The task's name as it is written, without its role; the action's name where it has none."""
+    if action_of(task) == "validate_argument_spec" and str(task.name).startswith("Validating arguments"):
+        return "Check the variables"  # Ansible made the task, and gave it a name that fills a line
     return str(task.name).strip() or action_of(task)
 
 
@@ -229,7 +231,8 @@ class Plan:
         self._times: dict[str, list[float | None]] = dict(remembered.get("tasks", {}))
         self._last_share = float(remembered.get("share", 0.0))
         for play in playbook.get_plays():
-            self._add_play(play)
+            with suppress(Exception):  # what is wrong with a play is reported by Ansible when it gets there
+                self._add_play(play)
         self._index = {step.uuid: index for index, step in enumerate(self.steps)}
         self._at = -1
         self._included = 0
@@ -240,7 +243,7 @@ class Plan:
 
     def _add_play(self, play: Play) -> None:
         manager, variables = play._variable_manager, {}
-        with suppress(Exception):  # what cannot be read or templated here is reported by Ansible when it gets there
+        with suppress(Exception):
             variables = manager.get_vars(play=play)
         pattern: Any = play.hosts
         hosts = 1
@@ -687,8 +690,7 @@ class Run:
             why = f"after {count(int(attempts), 'try').replace('trys', 'tries')}, {why}"
         where = f"{task.delegate_to} for {host}" if task.delegate_to and task.delegate_to != host else host
         stage = stage_of(task, play)
-        # The task that validates a role's variables is Ansible's, and named by it.
-        name = "" if result.result.get("argument_errors") else name_of(task)
+        name = "" if result.result.get("argument_errors") else name_of(task)  # the reason says it already
         failure = Failure(stage, name, where, why, remedy_for(result, why, play))
         if rescued:
             self._rescued[host] = failure
@@ -771,7 +773,7 @@ def change_rows(run: Run, limit: int, record: str) -> list[str]:
 
 def verdict(run: Run) -> str:
     """The first line of the card."""
-    number, inventory = len(run.changes), ", ".join(run.inventory)
+    number = len(run.changes)
     changes = count(number, "change")
     if run.interrupted or run.failures:
         what = f"Interrupted by {run.interrupted}" if run.interrupted else "Failed"
@@ -785,14 +787,15 @@ def verdict(run: Run) -> str:
         text = f"Done in {span(run.seconds)}: {changes}."
     else:
         text = f"Done in {span(run.seconds)}: all was as it should be, nothing changed."
-    return cut(f"{text} [{run.playbook}, {inventory}]", CARD_COLUMNS)
+    return text
 
 
 def card_lines(run: Run, record: str) -> list[str]:
     """The card: at most CARD_LINES lines of at most CARD_COLUMNS columns; ``record`` is where the rest can be read."""
     ran = sum(executed(counts) for counts in run.hosts.values())
     skipped = sum(counts["skipped"] for counts in run.hosts.values())
-    head = [verdict(run), *row("tasks", f"{ran} ran, {skipped} skipped", 1)]
+    what = ", ".join([run.playbook, *run.inventory])
+    head = [verdict(run), *row("tasks", f"{ran} ran, {skipped} skipped ({what})", 1)]
     slowest = sorted(run.stages.items(), key=lambda stage: -stage[1])
     kept = {stage for stage, _ in slowest[:12]}
     spent = ", ".join(f"{stage} {span(seconds)}" for stage, seconds in run.stages.items() if stage in kept)
@@ -895,7 +898,6 @@ class CallbackModule(DefaultCallback):  # type: ignore[misc]
         self._diffs: list[str] = []
         self._caught = False
         self._over = threading.Event()
-        self._clock: threading.Thread | None = None
 
     def _init_callback_methods(self) -> None:
         super()._init_callback_methods()
@@ -926,9 +928,8 @@ class CallbackModule(DefaultCallback):  # type: ignore[misc]
         mode = ", check mode: nothing is changed" if check else ""
         steps = count(self._run.plan.total, "step")
         self._screen.line(f"{name}, {', '.join(inventory)}: {steps}, {about(self._run.plan.left())}{known}{mode}")
-        self._over.clear()
-        self._clock = threading.Thread(target=self._tick, name="operator", daemon=True)
-        self._clock.start()
+        self._over = threading.Event()
+        threading.Thread(target=self._tick, args=(self._over,), name="operator", daemon=True).start()
 
     def v2_playbook_on_play_start(self, play: Play) -> None:
         """A play starts."""
@@ -1086,10 +1087,10 @@ class CallbackModule(DefaultCallback):  # type: ignore[misc]
         width = shutil.get_terminal_size().columns - 1 - len(elapsed)
         return cut(f"{self._progress()}  {stage}: {task}", width) + elapsed
 
-    def _tick(self) -> None:
+    def _tick(self, over: threading.Event) -> None:
         """Keep the live line up to date; without a terminal, see to it that no silence lasts."""
         still_interval = float(self.get_option("still_interval"))
-        while not self._over.wait(min(1.0, still_interval / 2)):
+        while not over.wait(min(1.0, still_interval / 2)):
             screen, current = self._screen, self._current
             if screen is None or current is None or self._quiet:
                 continue

@@ -253,6 +253,7 @@ def test_progress_counts_what_the_run_goes_through(story: dict[str, Outcome]) ->
     assert counted == sorted(counted) and counted[0] == (1, 11)
     included = next(line for line in story["real"].lines if line.endswith("First: Included"))
     assert included.startswith("11 of 12, "), "what is included while it runs makes the total grow"
+    assert any(re.match(r"2 of 11, .*  demo: Check the variables$", line) for line in story["real"].lines)
     handler = next(line for line in story["real"].lines if line.endswith("First: Restart it"))
     assert handler.startswith("11 of 12, "), "a handler is no step"
     assert next(line for line in story["real"].lines if line.endswith("Second: Tell")).startswith("12 of 12, ")
@@ -270,8 +271,8 @@ def test_the_card(story: dict[str, Outcome]) -> None:
     card = story["real"].card
     assert story["real"].end == ["\n".join(card)], "nothing follows the card of a run that went well"
     assert len(card) <= 25 and max(map(len, card)) <= 80
-    assert re.fullmatch(r"Done in [\d.]+ s: 8 changes\. \[play\.yml, hosts\]", card[0])
-    assert card[1] == "tasks    13 ran, 1 skipped"
+    assert re.fullmatch(r"Done in [\d.]+ s: 8 changes\.", card[0])
+    assert card[1] == "tasks    13 ran, 1 skipped (play.yml, hosts)"
     assert card[2] == "changed  demo: /etc/one: content"
     assert re.fullmatch(r"time     First [\d.]+ s, demo [\d.]+ s, Second [\d.]+ s", card[-7])
     assert card[-6:] == [
@@ -340,7 +341,7 @@ def test_files_of_the_state_are_private_and_whole(desk: Desk) -> None:
 def test_timings_and_records_that_cannot_be_used_are_no_failure(desk: Desk) -> None:
     desk.play("- debug: {msg: still here}")
     desk.state.mkdir(parents=True)
-    for broken in ("{", "[]", '{"x": 1}', json.dumps({f"{desk.folder}/play.yml | hosts | run": {"tasks": {"a": "b"}}})):
+    for broken in ("{", json.dumps({f"{desk.folder}/play.yml | hosts | run": {"tasks": {"a": "b"}}, "x": 1})):
         (desk.state / "timings.json").write_text(broken)
         outcome = desk.run()
         assert outcome.status == 0 and "  still here" in outcome.lines
@@ -357,6 +358,21 @@ def test_long_tasks_are_told_and_no_silence_lasts(desk: Desk) -> None:
     still = [line for line in outcome.lines if re.fullmatch(r"still: Try: Take a while, \d s", line)]
     assert len(still) >= 3, outcome.out
     assert "\x1b" not in outcome.out and "\r" not in outcome.out
+
+
+def test_two_playbooks_of_one_command_have_a_card_each(desk: Desk) -> None:
+    desk.play("- {name: Write, thing: {changes: [x]}}")
+    desk.write("other.yml", (desk.folder / "play.yml").read_text().replace("[x]", "[y, z]"))
+    outcome = desk.run("other.yml")
+    assert re.findall(r"^Done in [\d.]+ s: (.*)\.$", outcome.out, re.MULTILINE) == ["1 change", "2 changes"]
+    assert outcome.record["playbook"] == "other.yml" and len(outcome.record["changes"]) == 2
+
+
+def test_a_run_without_hosts_says_so(desk: Desk) -> None:
+    desk.play("- command: 'true'", hosts="agents")
+    outcome = desk.run()
+    assert outcome.status == 0 and outcome.lines[0].startswith("play.yml, hosts: 0 steps")
+    assert outcome.card[0] == "Nothing was done: no host of the inventory matched."
 
 
 def test_estimates_are_of_earlier_runs(desk: Desk) -> None:
@@ -421,8 +437,8 @@ def test_every_failure_is_one_paragraph(desk: Desk) -> None:
     """One host for each way to fail, so that one run shows them all."""
     hosts = [f"n{number}" for number in range(len(FAILING))]
     desk.write("hosts", "".join(f"{host} ansible_connection=local\n" for host in hosts))
-    each = zip(hosts, FAILING, strict=True)
-    desk.play("".join(f"- when: inventory_hostname == '{host}'\n  block: [{task}]\n" for host, task in each), hosts="all")
+    blocks = (f"- when: inventory_hostname == '{hosts[n]}'\n  block: [{task}]\n" for n, task in enumerate(FAILING))
+    desk.play("".join(blocks), hosts="all")
     outcome = desk.run()
     assert outcome.status == 2 and SECRET not in outcome.out and "raceback" not in outcome.out
     paragraphs = [" ".join(paragraph.split()) for paragraph in outcome.end[1:]]
