@@ -17,7 +17,7 @@ xargs -a /etc/modules-load.d/observer-node.conf -n1 modprobe 2>/dev/null || true
 sysctl --quiet --load=/etc/sysctl.d/90-observer-node.conf
 systemctl daemon-reload
 systemctl enable --quiet --now observer-firewall.service
-install -d -m 700 /var/lib/rancher/k3s/agent/images /opt/platform/storage
+install -d -m 700 /var/lib/rancher/k3s/agent/images /opt/local-path-provisioner
 install -d -m 755 /opt/platform /opt/platform/runtime /opt/platform/runtime/observer
 install -d -m 755 -o 1000 -g 1000 /opt/platform/runtime/observer/config
 for name in kubectl crictl ctr; do ln -sf k3s /usr/local/bin/\$name; done

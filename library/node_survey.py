@@ -59,10 +59,10 @@ options:
     description: Whether swap may stay. With V(false) what is in swap has to fit into memory.
     type: bool
     default: true
-  rivals:
-    description: Whether another program may be in charge of the packet filter.
-    type: bool
-    default: true
+  packet_filter:
+    description: Options of the module M(firewall) when it is to be used. Then they have to be right, and no other
+      program may be in charge of the packet filter.
+    type: dict
 attributes:
   check_mode: {support: full}
   diff_mode: {support: none}
@@ -75,7 +75,7 @@ EXAMPLES = r"""
     systems: {ubuntu: ['24.04'], debian: ['12']}
     architectures: [x86_64, aarch64]
     memory_mib: 4096
-    storage_path: /opt/platform/storage
+    storage_path: /opt/local-path-provisioner
     storage_free_gib: 36
     timezone: Asia/Seoul
   register: survey
@@ -129,6 +129,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.node_firewall import FirewallError, Settings
 
 GIB = 1024**3
 MEASURE_SECONDS = 5.0
@@ -338,11 +339,17 @@ def refuse_kernel(node: dict[str, Any], asked: dict[str, Any]) -> list[Refusal]:
         found.append(Refusal(
             f"the kernel {node['kernel']} has no module {', '.join(missing)}.",
             "Install the modules of this kernel (on Ubuntu the package linux-modules-...), or boot the newest kernel."))
-    if not asked["rivals"] and node["filter_rival"]:
+    if asked["packet_filter"] and node["filter_rival"]:
         off = "ufw disable" if node["filter_rival"] == "ufw" else f"systemctl disable --now {node['filter_rival']}"
         found.append(Refusal(
             f"{node['filter_rival']} is in charge of the packet filter of the node.",
             f"Switch it off (`{off}`), or set node_firewall: false and let pods through by its own rules."))
+    if asked["packet_filter"]:
+        try:
+            Settings.read(asked["packet_filter"])
+        except FirewallError as error:
+            # The role's variables are these options with its name before them.
+            found.append(Refusal(f"node_{error}.", f"Correct node_{str(error).partition(':')[0]}: {error.remedy}."))
     return found
 
 
@@ -414,7 +421,7 @@ def main() -> None:
             "services_off": {"type": "list", "elements": "str", "default": []},
             "services_kept": {"type": "list", "elements": "str", "default": []},
             "swap": {"type": "bool", "default": True},
-            "rivals": {"type": "bool", "default": True},
+            "packet_filter": {"type": "dict"},
         },
         supports_check_mode=True,
     )

@@ -10,6 +10,7 @@ description:
   - Compares every listed path with what is declared and mends only what differs.
   - A file is written beside its place and renamed, so that there is never half a file, and its mode and owner
     are right before its name is.
+  - Folders on the way that are missing are made too (root, V(0755)) and told.
   - One call over a list, because a call costs more than the work of all of them.
 options:
   files:
@@ -110,6 +111,21 @@ def number(name: str, database: str) -> int:
             from None
 
 
+def missing(path: str, planned: set[str]) -> list[str]:
+    """Folders on the way to a path, and itself, that are neither there nor planned; the outermost first."""
+    found: list[str] = []
+    while path not in planned and not os.path.lexists(path):
+        found.insert(0, path)
+        path = os.path.dirname(path)
+    return found
+
+
+def make_folder(path: str, mode: int) -> None:
+    """A folder with this very mode, whatever the umask."""
+    os.mkdir(path, mode=0o700)
+    os.chmod(path, mode)
+
+
 class Owned:
     """One declared path.
 
@@ -136,11 +152,13 @@ class Owned:
         self.owner = number(wanted["owner"], "user")
         self.group = number(wanted["group"], "group")
         self.changes: list[str] = []
+        self.parents: list[str] = []
         self.diff: dict[str, str] | None = None
 
-    def compare(self) -> None:
+    def compare(self, planned: set[str]) -> None:
         """Find out what differs.
 
+        :param planned: paths that are going to be there before this one, which is added.
         :raises CannotError: when something of another kind is in the way.
         """
         if not os.path.lexists(self.path):
@@ -149,7 +167,10 @@ class Owned:
                     if self.initial is None:
                         raise CannotError(f"{self.path} is not there, and no content is declared", "declare content")
                     self.content = self.initial.encode()
+                self.parents = missing(os.path.dirname(self.path), planned)
+                self.changes += [f"{parent}: created" for parent in self.parents]
                 self.say("created")
+                planned.update(self.parents, [self.path])
                 if self.state == "file":
                     self.show("", self.text(self.content))
             return
@@ -206,9 +227,11 @@ class Owned:
             (os.rmdir if os.path.isdir(self.path) and not os.path.islink(self.path) else os.unlink)(self.path)
             return
         parent = os.path.dirname(self.path)
-        os.makedirs(parent, mode=0o755, exist_ok=True)
+        for folder in self.parents:
+            make_folder(folder, 0o755)
         if self.state == "directory":
-            os.makedirs(self.path, mode=0o700, exist_ok=True)
+            if not os.path.isdir(self.path):
+                os.mkdir(self.path, mode=0o700)
             os.chown(self.path, self.owner, self.group)
             os.chmod(self.path, self.mode)
             return
@@ -254,8 +277,9 @@ def main() -> None:
     )
     try:
         files = [Owned(wanted) for wanted in module.params["files"]]
+        planned: set[str] = set()
         for file in files:
-            file.compare()
+            file.compare(planned)
         changes = [line for file in files for line in file.changes]
         if not module.check_mode:
             for file in files:

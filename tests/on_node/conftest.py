@@ -17,6 +17,14 @@ from bed.recipes import host_architecture
 from hands import Site
 
 
+def fresh(name: str, parts: dict[str, Path], **wanted: bool) -> nodes.Node:
+    """A new bare node, in the place of one that an interrupted run has left."""
+    for node in nodes.everyone():
+        if node.name == name:
+            nodes.down(node)
+    return nodes.up(nodes.plan(name, **wanted), parts)  # type: ignore[arg-type]
+
+
 @pytest.fixture(scope="session")
 def parts() -> dict[str, Path]:
     """Everything built, mirror and registry up."""
@@ -28,7 +36,7 @@ def parts() -> dict[str, Path]:
 @pytest.fixture(scope="session")
 def site(parts: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Site:
     """A bare node with an OCI image's rules, from which nothing outside the bed can be reached, and its inventory."""
-    node = nodes.up(nodes.plan("site-a", oci_firewall=True, outward=False), parts)
+    node = fresh("site-a", parts, oci_firewall=True, outward=False)
     site = Site.local(node, tmp_path_factory.mktemp("site-a"), k3s_node_name="obs-local")
     site.play(playbook="playbooks/secrets.yml").ok()
     return site
@@ -37,7 +45,7 @@ def site(parts: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Si
 @pytest.fixture(scope="session")
 def bare(parts: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Site:
     """A bare node without any rules, on which nothing is ever installed."""
-    node = nodes.up(nodes.plan("site-b"), parts)
+    node = fresh("site-b", parts)
     site = Site.local(node, tmp_path_factory.mktemp("site-b"), k3s_node_name="obs-local")
     site.play(playbook="playbooks/secrets.yml").ok()
     return site

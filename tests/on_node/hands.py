@@ -68,7 +68,7 @@ class Site:
         state = folder / "state" / "observer-node"
         state.mkdir(parents=True)
         shutil.copy(local.describe(), state / "bed.json")
-        site = cls(node, inventory, {"XDG_STATE_HOME": str(folder / "state"), "XDG_CACHE_HOME": str(folder / "cache")})
+        site = cls(node, inventory, {"XDG_STATE_HOME": str(folder / "state")})
         site.hosts(**variables)
         return site
 
@@ -135,9 +135,11 @@ class Site:
         return {
             "files": self.ssh(
                 "sudo find / -xdev \\( -path /proc -o -path /sys -o -path /run -o -path /tmp -o -path /var/log"
-                " -o -path /var/tmp -o -path /home/ubuntu/.ansible -o -path /var/lib/systemd -o -path /var/lib/sudo \\) -prune -o"
+                " -o -path /var/tmp -o -path /var/cache/ldconfig -o -path /root/.ansible"
+                " -o -path /home/ubuntu/.ansible -o -path /var/lib/systemd -o -path /var/lib/sudo \\) -prune -o"
                 " ! -type d -printf '%p %m %U:%G %s %T@\\n' -o -type d -printf '%p %m %U:%G\\n'").splitlines(),
-            "units": self.ssh("systemctl list-unit-files --no-legend --plain; systemctl list-units --all --no-legend"
+            "units": self.ssh("systemctl list-unit-files --no-legend --plain | grep -v transient;"
+                              " systemctl list-units --all --no-legend"
                               " --plain --type=service,socket,timer | awk '{print $1, $3}'").splitlines(),
             "settings": self.ssh("sudo sysctl -a --pattern '^(net.ipv4.ip_forward|net.bridge|vm.overcommit|vm.panic|"
                                  "kernel.panic|fs.inotify)' 2>/dev/null").splitlines(),

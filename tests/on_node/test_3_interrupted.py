@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import fresh as fresh_node
 
 from bed import nodes
 from hands import Site, differences
@@ -24,7 +25,7 @@ KINDS = ("namespace", "storageclass", "deployment", "statefulset", "service", "c
 @pytest.fixture
 def fresh(parts: dict[str, Path], tmp_path: Path) -> Iterator[Site]:
     """A bare node for one test."""
-    node = nodes.up(nodes.plan("site-c", oci_firewall=True), parts)
+    node = fresh_node("site-c", parts, oci_firewall=True)
     site = Site.local(node, tmp_path / "fresh", k3s_node_name="obs-local")
     site.play(playbook="playbooks/secrets.yml").ok()
     yield site
@@ -44,7 +45,7 @@ def state(site: Site) -> dict[str, list[str]]:
         r"kube-root-ca|node-password|system:|/default:|k3s-serving|extension-apiserver|kube-system/coredns", line)]
     snapshot = site.snapshot()
     files = [line for line in snapshot["files"] if re.match(r"/(etc|opt|usr/local)/", line)
-             and not re.search(r"k3s\.yaml|/opt/platform/storage/|machine-id|/etc/rancher/node|/etc/ld.so.cache", line)]
+             and not re.search(r"k3s\.yaml|/opt/local-path-provisioner/|machine-id|/etc/rancher/node|/etc/ld.so.cache", line)]
     sums = site.ssh("sudo find /etc/observer-node /etc/rancher/k3s /etc/sysctl.d /etc/modules-load.d"
                     " /etc/systemd/system /usr/local/bin -type f ! -name k3s.yaml | sort | sudo xargs sha256sum")
     return {

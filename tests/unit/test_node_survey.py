@@ -7,10 +7,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import ansible.module_utils
 import pytest
 
-from modules import load, run
+from modules import ROOT, load, run
 
+ansible.module_utils.__path__.append(str(ROOT / "module_utils"))
 module = load("node_survey")
 
 UBUNTU = 'PRETTY_NAME="Ubuntu 24.04.3 LTS"\nNAME="Ubuntu"\nVERSION_ID="24.04"\nID=ubuntu\n'
@@ -24,8 +26,12 @@ MOUNTS = """\
 ASKED: dict[str, Any] = {
     "systems": {"debian": ["12"], "ubuntu": ["22.04", "24.04"]}, "architectures": ["aarch64", "x86_64"],
     "memory_mib": 4096, "clock_reference": 0, "clock_tolerance_seconds": 30, "timezone": "Asia/Seoul", "modules": [],
-    "services_off": [], "services_kept": ["iscsid.*", "cloud-*", "ssh.*"], "swap": False, "rivals": False,
+    "services_off": [], "services_kept": ["iscsid.*", "cloud-*", "ssh.*"], "swap": False, "packet_filter": None,
     "storage_free_gib": 0,
+}
+FILTER: dict[str, Any] = {
+    "pod_cidr": "10.42.0.0/16", "service_cidr": "10.43.0.0/16", "pod_interfaces": ["cni0"], "closed_tcp_ports": [6443],
+    "closed_udp_ports": [], "port_range": "30000-32767", "trusted_sources": [], "link_local_dns": [],
 }
 
 
@@ -152,16 +158,24 @@ def test_without_modprobe(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_somebody_else_in_charge_of_the_packet_filter(root: Path) -> None:
+    asked = {**ASKED, "packet_filter": FILTER}
     (root / "etc/ufw/ufw.conf").write_text("# settings\nENABLED=yes\n")
-    remedy = refused(module.refuse_kernel(module.survey(root), ASKED), "ufw is in charge")
+    remedy = refused(module.refuse_kernel(module.survey(root), asked), "ufw is in charge")
     assert "ufw disable" in remedy and "node_firewall: false" in remedy
-    assert module.refuse_kernel(module.survey(root), {**ASKED, "rivals": True}) == []
+    assert module.refuse_kernel(module.survey(root), ASKED) == []
     (root / "etc/ufw/ufw.conf").unlink()
     wants = root / "etc/systemd/system/multi-user.target.wants"
     wants.mkdir(parents=True)
     (wants / "firewalld.service").symlink_to("/lib/systemd/system/firewalld.service")
-    remedy = refused(module.refuse_kernel(module.survey(root), ASKED), "firewalld is in charge")
+    remedy = refused(module.refuse_kernel(module.survey(root), asked), "firewalld is in charge")
     assert "disable --now firewalld" in remedy
+
+
+def test_rules_that_cannot_be(root: Path) -> None:
+    """Here and not when they are put in place, because then the node is changed already."""
+    asked = {**ASKED, "packet_filter": {**FILTER, "closed_tcp_ports": ["6443", "api"]}}
+    remedy = refused(module.refuse_kernel(module.survey(root), asked), "node_closed_tcp_ports: 'api' is neither a port")
+    assert remedy.startswith("Correct node_closed_tcp_ports: give numbers")
 
 
 @pytest.mark.parametrize("unit", ["iscsid.service", "iscsid.socket", "cloud-init.service", "ssh.socket"])
@@ -212,7 +226,7 @@ def test_storage_that_goes_with_k3s(root: Path) -> None:
 
 def test_storage_on_a_disk_that_is_not_mounted(root: Path) -> None:
     (root / "etc/fstab").write_text("LABEL=data /opt/platform ext4 nofail 0 2\n# LABEL=x /opt ext4 defaults 0 0\n")
-    assert "mount /opt/platform" in refused(look(root, "/opt/platform/storage")[0], "/opt/platform is in /etc/fstab")
+    assert "mount /opt/platform" in refused(look(root, "/opt/local-path-provisioner")[0], "/opt/platform is in /etc/fstab")
     assert look(root, "/opt/platform2/storage") == ([], [])
 
 

@@ -77,3 +77,11 @@ def test_what_cannot_be_done_is_said_before_anything_changes(tmp_path: Path) -> 
         assert words in result["msg"], result
         assert result["remedy"]
     assert [found.name for found in tmp_path.iterdir()] == ["full"]
+
+
+def test_folders_on_the_way_are_told_once(tmp_path: Path) -> None:
+    results = four_times("owned_files", files=[
+        {"path": str(tmp_path / "a" / "b" / "one"), "content": ""},
+        {"path": str(tmp_path / "a" / "b" / "two"), "content": ""}])
+    assert results[0]["changes"] == [f"{tmp_path}/{name}: created" for name in ("a", "a/b", "a/b/one", "a/b/two")]
+    assert (tmp_path / "a").stat().st_mode & 0o7777 == 0o755
