@@ -40,7 +40,7 @@ options:
     type: list
     elements: str
     required: true
-  node_port_range:
+  port_range:
     description: Ports of Services of type NodePort, closed for TCP and UDP.
     type: str
     required: true
@@ -70,7 +70,7 @@ EXAMPLES = r"""
     pod_interfaces: [cni0, flannel+]
     closed_tcp_ports: [6443, 10250]
     closed_udp_ports: [8472]
-    node_port_range: 30000-32767
+    port_range: 30000-32767
     trusted_sources: []
     link_local_dns: [169.254.169.254]
 """
@@ -88,7 +88,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.node_firewall import FirewallError, Settings, apply, look
 
 LISTS = ("pod_interfaces", "closed_tcp_ports", "closed_udp_ports", "trusted_sources", "link_local_dns")
-TEXTS = ("pod_cidr", "service_cidr", "node_port_range")
+TEXTS = ("pod_cidr", "service_cidr", "port_range")
 
 
 def main() -> None:

@@ -83,9 +83,9 @@ class Settings:
     def read(cls, given: dict[str, Any]) -> Settings:
         """From the options of the module `firewall` or from the program's file, which has the same names.
 
-        :raises FirewallError: names the option that cannot be and why.
+        :raises FirewallError: begins with the option that cannot be, and a colon.
         """
-        node_ports = ports("node_port_range", [given["node_port_range"]])
+        node_ports = ports("port_range", [given["port_range"]])
         trusted = [network("trusted_sources", text) for text in given["trusted_sources"]]
         for name in given["pod_interfaces"]:
             if not re.fullmatch(r"[A-Za-z0-9_.-]{1,15}|[A-Za-z0-9_.-]{1,14}\+", name):
@@ -111,10 +111,10 @@ def network(option: str, text: str, family: int | None = None) -> str:
     try:
         found = ipaddress.ip_network(text)
     except ValueError as error:
-        raise FirewallError(f"{option}: {error}", f"give {option} addresses such as 10.0.0.4 or 10.0.0.0/24") from error
+        raise FirewallError(f"{option}: {error}", "give addresses such as 10.0.0.4 or 10.0.0.0/24") from error
     if found.prefixlen == 0 or (family and found.version != family):
         raise FirewallError(f"{option}: {text} cannot be used",
-                            f"give {option} {f'IPv{family}' if family else 'IP'} networks that are not the whole world")
+                            f"give {f'IPv{family}' if family else 'IP'} networks that are not the whole world")
     return str(found)
 
 
@@ -129,7 +129,7 @@ def ports(option: str, given: Iterable[Any]) -> tuple[str, ...]:
         numbers = [int(number) for number in match.groups() if number] if match else []
         if not numbers or numbers != sorted(numbers) or numbers[0] < 1 or numbers[-1] > 65535:
             raise FirewallError(f"{option}: {item!r} is neither a port nor a range of ports",
-                                f"give {option} numbers from 1 to 65535, or ranges such as 30000-32767")
+                                "give numbers from 1 to 65535, or ranges such as 30000-32767")
         found.append(":".join(map(str, numbers)))
     return tuple(dict.fromkeys(found))
 
