@@ -48,6 +48,10 @@ $(KUSTOMIZE):
 .PHONY: tools
 tools: $(VENV)/.complete $(KUSTOMIZE)
 
+.PHONY: env
+env: tools ## eval "$$(make env)" puts Ansible on the PATH
+	@echo 'export PATH="$(VENV)/bin:$$PATH"'
+
 .PHONY: setup
 setup: tools ## check this machine and install what it lacks
 	@$(BED) setup

@@ -51,7 +51,8 @@ def running(site: Site) -> dict[str, Any]:
 
 
 def test_the_plan_on_a_bare_node_is_exactly_what_the_run_then_changes(planned: Run, provisioned: Run) -> None:
-    assert planned.changes == provisioned.changes
+    # Where it says the same, the order may differ: what a new kind or namespace is needed for waits for it.
+    assert sorted(planned.changes) == sorted(provisioned.changes)
     assert len(planned.changes) > 40
     assert planned.record["check_mode"] is True
 
