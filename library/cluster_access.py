@@ -13,7 +13,7 @@ description:
   - A kubeconfig from an earlier call is used again when it leads to this host's API and is answered.
   - The forward belongs to Ansible's SSH ControlMaster and ends with it, 60 seconds after its last use. Where there is
     no ControlMaster, a connection is opened that ends in the same way. Nothing is left on the node.
-  - With C(ansible_connection=local) there is no forward; the kubeconfig leads to the API itself.
+  - Needs C(ansible_connection=ssh).
 options:
   kubeconfig:
     description:

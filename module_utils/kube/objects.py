@@ -9,7 +9,7 @@ import base64
 import copy
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -129,38 +129,46 @@ class Objects:
 
         :raises KubeError: something cannot be done at all; the message names object and field.
         """
-        changes = [change for change in self._all(self._removal, list(unwanted)) if change]
-        changes += [change for change in self._all(self._comparison, _ordered(wanted)) if change]
+        objects = _ordered(wanted)
+        namespaces = [item for item in objects if item["kind"] == "Namespace"]
+        changes = self._all(self._comparison, namespaces)
+        # With a namespace that is being deleted goes all that is in it, also what still looks alive.
+        new = {change.item["metadata"]["name"] for change in changes if change.verb == "create"}
+        lost = [item for item in objects if item["metadata"].get("namespace") in new]
+        changes += [Change("create", item, after=comparable(item)) for item in lost]
+        changes += self._all(self._comparison, [item for item in objects if item not in [*namespaces, *lost]])
+        places = {id(item): place for place, item in enumerate(objects)}
+        changes.sort(key=lambda change: places[id(change.item)])
+        changes = self._all(self._removal, list(unwanted)) + changes
         for restart in restarts:
             if change := self._restart(restart, changes):
                 changes.append(change)
         return changes
 
-    def _all(
-        self, work: Callable[[Client, Object], Change | None], items: list[Object]
-    ) -> Iterator[Change | None]:
-        """``work`` for every item, over several connections, in the order of the items."""
+    def _all(self, work: Callable[[Client, Object], Change | None], items: list[Object]) -> list[Change]:
+        """What ``work`` finds in all items, in their order, over several connections."""
         # One item first: it fills what the client knows of kinds, and a dead API is reported once.
-        head, rest = items[:1], items[1:]
-        yield from (work(self.client, item) for item in head)
-        if not rest:
-            return
+        found = [work(self.client, item) for item in items[:1]]
+        rest = items[1:]
         free = [self.client, *(self.client.another() for _ in range(min(CONNECTIONS, len(rest)) - 1))]
-        with ThreadPoolExecutor(len(free)) as pool:
-            def run(item: Object) -> Change | None:
-                client = free.pop()
-                try:
-                    return work(client, item)
-                finally:
-                    free.append(client)
 
+        def run(item: Object) -> Change | None:
+            client = free.pop()
             try:
-                yield from pool.map(run, rest)
+                return work(client, item)
             finally:
-                pool.shutdown(cancel_futures=True)
-                for client in free:
-                    if client is not self.client:
-                        client.close()
+                free.append(client)
+
+        if rest:
+            with ThreadPoolExecutor(len(free)) as pool:
+                try:
+                    found += pool.map(run, rest)
+                finally:
+                    pool.shutdown(cancel_futures=True)
+        for client in free:
+            if client is not self.client:
+                client.close()
+        return [change for change in found if change]
 
     def _removal(self, client: Client, item: Object) -> Change | None:
         path = client.path(item)

@@ -55,6 +55,7 @@ NOT_THERE = re.compile(r"not found|manifest unknown|no such", re.IGNORECASE)
 NO_PLACE = re.compile(
     r"didn't match|Insufficient|volume node affinity conflict|persistentvolumeclaim \S+ not found|untolerated taint"
 )
+TELLING = re.compile(r"\b(FATAL|PANIC|panic|ERROR|\w*(Error|Exception)):")
 PASSING_TAINT = re.compile(r"node\.kubernetes\.io/(not-ready|unreachable|network-unavailable)|uninitialized")
 
 
@@ -427,7 +428,9 @@ def _exit(terminated: Object) -> str:
 
 
 def _last(log: tuple[str, ...]) -> str:
-    return f"; last line of its log: {one_line(log[-1])}" if log else "; its log is empty"
+    """The line of a log that most likely names the cause: the last one about an error, else the last one."""
+    telling = next((line for line in reversed(log) if TELLING.search(line)), log[-1] if log else "")
+    return f"; its log says: {one_line(telling)}" if telling else "; its log is empty"
 
 
 def _image(pod: Object, where: str, said: str, message: str, look: Look) -> Problem | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shlex
 import socket
 import subprocess
@@ -108,17 +109,20 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def _read_source(self) -> str | None:
         """K3s' own kubeconfig, read on the node as root, or nothing when there is none."""
         # With -vvv the connection prints what a command says; this says a private key.
-        before, self._play_context.no_log = self._play_context.no_log, True
+        context = self._connection._play_context
+        before, context.no_log = context.no_log, True
         try:
             result = self._low_level_execute_command(
                 f"if test -e {SOURCE}; then cat {SOURCE}; else exit {ABSENT}; fi", sudoable=True
             )
         finally:
-            self._play_context.no_log = before
+            context.no_log = before
         if result["rc"] == ABSENT:
             return None
         if result["rc"] != 0:
-            reason = (to_text(result["stderr"]).strip().splitlines() or ["no reason given"])[-1]
+            # Of what was said only the complaint: a part of the file must not be shown.
+            said = re.search(r"(?:cat|sudo): .*\w", to_text(result["stdout"]) + to_text(result["stderr"]))
+            reason = said[0] if said else f"exit code {result['rc']}"
             raise KubeError(f"{SOURCE} on {self._target()} cannot be read: {reason}.",
                             "Run the task as root: `become: true`.")
         return str(to_text(result["stdout"]))
@@ -127,8 +131,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     def _forward(self, port: int, folder: Path) -> int:
         """Have a loopback port of the controller lead to ``port`` on the node's loopback, and return it."""
-        if self._connection.transport == "local":
-            return port
         if self._connection.transport != "ssh":
             raise KubeError(f"The connection {self._connection.transport} cannot forward a port.",
                             "Use ansible_connection=ssh for this host.")
