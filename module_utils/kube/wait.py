@@ -182,13 +182,13 @@ def look_at(target: Target, look: Look) -> State:
         gone = Problem("missing", "there is no such object", f"Create {target}, or mend its name.", 20)
         return State(False, "does not exist", gone if target.kind in APPS else None)
     if target.kind in APPS:
-        return _workload(target, item, look)
+        return workload_state(target, item, look)
     if target.kind == "PersistentVolumeClaim":
-        return _claim(item, look)
+        return claim_state(item, look)
     if target.kind == "SealedSecret":
-        return _sealed(item)
+        return sealed_state(item)
     if target.kind == "Job":
-        return _job(target, item, look)
+        return job_state(target, item, look)
     if target.kind == "Secret":
         return State(True, "exists")
     wanted = "Established" if target.kind == "CustomResourceDefinition" else "Ready"
@@ -202,7 +202,7 @@ def condition(item: Object, kind: str) -> Object:
     return next((found for found in conditions if found["type"] == kind), {})
 
 
-def _workload(target: Target, item: Object, look: Look) -> State:
+def workload_state(target: Target, item: Object, look: Look) -> State:
     status = item.get("status") or {}
     if target.kind == "DaemonSet":
         wanted = status.get("desiredNumberScheduled", 0)
@@ -284,7 +284,7 @@ def owned_by(item: Object, uid: str) -> bool:
     return any(reference["uid"] == uid for reference in item["metadata"].get("ownerReferences") or [])
 
 
-def _job(target: Target, item: Object, look: Look) -> State:
+def job_state(target: Target, item: Object, look: Look) -> State:
     if condition(item, "Complete").get("status") == "True":
         return State(True, "complete")
     pods = [pod for pod in look.pods(target.namespace) if owned_by(pod, item["metadata"]["uid"])]
@@ -311,7 +311,7 @@ def _ended(pod: Object, look: Look) -> tuple[str, tuple[str, ...]] | None:
     return None
 
 
-def _sealed(item: Object) -> State:
+def sealed_state(item: Object) -> State:
     found = condition(item, "Synced")
     status = item.get("status") or {}
     current = status.get("observedGeneration", 0) >= item["metadata"].get("generation", 0)
@@ -329,7 +329,7 @@ def _sealed(item: Object) -> State:
     return State(False, text, Problem("sealed", text, remedy, 10))
 
 
-def _claim(item: Object, look: Look) -> State:
+def claim_state(item: Object, look: Look) -> State:
     metadata = item["metadata"]
     phase = (item.get("status") or {}).get("phase", "Pending")
     if phase == "Bound":
@@ -454,14 +454,14 @@ def _image(pod: Object, where: str, said: str, message: str, look: Look) -> Prob
 def _sealed_cause(namespace: str, message: str, look: Look) -> str:
     """What the SealedSecret says from which a missing Secret should come."""
     found = _sealed_for(namespace, message, look)
-    state = _sealed(found) if found else None
+    state = sealed_state(found) if found else None
     return f"; SealedSecret {found['metadata']['name']}: {state.text}" if found and state and not state.ready else ""
 
 
 def _sealed_remedy(pod: Object, message: str, look: Look) -> str:
     namespace = pod["metadata"]["namespace"]
     found = _sealed_for(namespace, message, look)
-    problem = _sealed(found).problem if found else None
+    problem = sealed_state(found).problem if found else None
     if problem:
         return problem.remedy
     if "secret" in message.lower():

@@ -1,0 +1,215 @@
+"""What a look at objects says of them. That clusters really give such objects is shown on a node."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from kube.client import Client
+from kube.wait import (
+    Look,
+    State,
+    Target,
+    claim_state,
+    condition,
+    current_pods,
+    one_line,
+    pod_state,
+    sealed_state,
+    stuck_pods,
+    workload_state,
+)
+
+EVENTS = "/api/v1/namespaces/n/events"
+PODS = "/api/v1/namespaces/n/pods"
+SETS = "/apis/apps/v1/namespaces/n/replicasets"
+SEALED = "/apis/bitnami.com/v1alpha1/namespaces/n/sealedsecrets"
+
+
+def look(*, first: bool = False, **lists: list[dict[str, Any]]) -> Look:
+    """A look at a cluster that has nothing but these lists; whatever else is asked for fails the test."""
+    places = {"events": EVENTS, "pods": PODS, "sets": SETS, "sealed": SEALED}
+    system = {"/api/v1/namespaces/kube-system/pods": lists.pop("system", [])}
+    found = {place: lists.get(name, []) for name, place in places.items()} | system
+    return Look(object.__new__(Client), first, _lists=found)
+
+
+def pod(
+    name: str = "p", *, owner: str = "set", ready: str = "False", node: str = "node",
+    **status: Any,  # noqa: ANN401
+) -> dict[str, Any]:
+    return {
+        "metadata": {"name": name, "namespace": "n", "uid": f"uid-{name}", "ownerReferences": [{"uid": owner}],
+                     "labels": status.pop("labels", {})},
+        "spec": {"nodeName": node, **status.pop("spec", {})},
+        "status": {"phase": "Pending", "conditions": [{"type": "Ready", "status": ready}], **status},
+    }
+
+
+def waiting(reason: str, message: str = "", **more: Any) -> list[dict[str, Any]]:  # noqa: ANN401
+    return [{"name": "app", "image": "i:1", "state": {"waiting": {"reason": reason, "message": message}}, **more}]
+
+
+def event(name: str, reason: str, message: str, count: int = 1) -> dict[str, Any]:
+    return {"metadata": {"uid": f"{name}-{reason}"}, "involvedObject": {"uid": f"uid-{name}"}, "reason": reason,
+            "message": message, "count": count, "lastTimestamp": "2026-01-01T00:00:00Z"}
+
+
+def code(state: State) -> str:
+    return state.problem.code if state.problem else ""
+
+
+@pytest.mark.parametrize(("reason", "message", "expected"), [
+    ("InvalidImageName", "couldn't parse image name", "image"),
+    ("ErrImagePull", "failed to resolve reference \"i:1\": i:1: not found", "image"),
+    ("ImagePullBackOff", "Back-off pulling image: ErrImagePull: manifest unknown", "image"),
+    ("ErrImagePull", "pulling from host r failed with status code [manifests 1]: 401 Unauthorized", "pull-denied"),
+    ("ErrImagePull", "denied: requested access to the resource is denied", "pull-denied"),
+    ("ErrImagePull", "dial tcp: lookup r on 10.43.0.10:53: i/o timeout", ""),
+    ("ImagePullBackOff", "Back-off pulling image \"i:1\"", ""),
+    ("CreateContainerConfigError", "couldn't find key A in Secret n/s", "config"),
+    ("RunContainerError", "exec: no such file", "config"),
+    ("ContainerCreating", "", ""),
+    ("PodInitializing", "", ""),
+    ("CrashLoopBackOff", "back-off 10s", ""),
+])
+def test_what_a_container_waits_for(reason: str, message: str, expected: str) -> None:
+    state = pod_state(pod(containerStatuses=waiting(reason, message, restartCount=1)), look())
+    assert (state.ready, code(state)) == (False, expected)
+    assert "p" in state.text
+
+
+def test_the_cause_of_a_failed_pull_may_be_in_an_event_only() -> None:
+    state = pod_state(pod(containerStatuses=waiting("ImagePullBackOff", "Back-off pulling image")),
+                      look(events=[event("p", "Failed", "Failed to pull image: i:1: not found")]))
+    assert code(state) == "image"
+
+
+def test_a_missing_secret_names_the_sealed_secret_that_should_give_it() -> None:
+    sealed = {"metadata": {"name": "observer-secrets", "namespace": "n", "generation": 1}, "status": {
+        "observedGeneration": 1, "conditions": [
+            {"type": "Synced", "status": "False", "message": "no key could decrypt secret (DB_PASSWORD)"}]}}
+    waits = waiting("CreateContainerConfigError", 'secret "observer-secrets" not found')
+    state = pod_state(pod(containerStatuses=waits), look(sealed=[sealed]))
+    assert state.problem
+    assert "SealedSecret observer-secrets: the controller cannot open it: no key could decrypt" in state.problem.text
+    assert "secrets.yml" in state.problem.remedy
+
+
+@pytest.mark.parametrize(("message", "expected"), [
+    ("0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector. no new claims", "unschedulable"),
+    ("0/1 nodes are available: 1 Insufficient memory.", "unschedulable"),
+    ("0/1 nodes are available: 1 node(s) had volume node affinity conflict.", "unschedulable"),
+    ('persistentvolumeclaim "data" not found', "unschedulable"),
+    ("0/1 nodes are available: 1 node(s) had untolerated taint {node.kubernetes.io/not-ready: }.", ""),
+    ("", ""),
+])
+def test_a_pod_without_a_node(message: str, expected: str) -> None:
+    unscheduled = pod(node="", conditions=[{"type": "PodScheduled", "status": "False", "message": message}])
+    state = pod_state(unscheduled, look(pods=[unscheduled]))
+    assert code(state) == expected
+    assert "no new claims" not in state.text
+
+
+def test_a_pod_may_still_get_the_place_of_one_that_leaves() -> None:
+    unscheduled = pod(node="", conditions=[
+        {"type": "PodScheduled", "status": "False", "message": "0/1 nodes are available: 1 Insufficient cpu."}])
+    leaving = pod("old")
+    leaving["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    assert code(pod_state(unscheduled, look(pods=[unscheduled, leaving]))) == ""
+
+
+def test_warnings_from_before_the_waiting_tell_nothing() -> None:
+    known: dict[str, str] = {}
+    old = event("p", "FailedMount", 'secret "s" not found')
+    before = look(first=True, events=[old])
+    before.known_events = known
+    assert before.warnings("n", "uid-p") == []
+    again = look(events=[{**old, "count": 2}])
+    again.known_events = known
+    assert again.warnings("n", "uid-p") == ['FailedMount: secret "s" not found']
+    assert code(pod_state(pod(), again)) == "mount"
+
+
+def deployment(generation: int = 1, replicas: int = 1, **status: int) -> dict[str, Any]:
+    return {"metadata": {"name": "d", "namespace": "n", "uid": "d", "generation": generation,
+                         "annotations": {"deployment.kubernetes.io/revision": "2"}},
+            "spec": {"replicas": replicas}, "status": {"observedGeneration": 1, **status}}
+
+
+@pytest.mark.parametrize(("item", "ready"), [
+    (deployment(), False),
+    (deployment() | {"status": {"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1}},
+     True),
+    (deployment() | {"status": {"observedGeneration": 1, "replicas": 2, "updatedReplicas": 1, "availableReplicas": 2}},
+     False),
+    (deployment(generation=2) | {
+        "status": {"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1}}, False),
+    (deployment(replicas=0), True),
+])
+def test_when_a_deployment_is_ready(item: dict[str, Any], ready: bool) -> None:
+    assert workload_state(Target("Deployment", "d", "n"), item, look()).ready is ready
+
+
+def test_only_pods_of_the_newest_template_count() -> None:
+    sets = [{"metadata": {"uid": f"set{number}", "ownerReferences": [{"uid": "d"}],
+                          "annotations": {"deployment.kubernetes.io/revision": number}}} for number in ("1", "2")]
+    now = look(sets=sets, pods=[pod("old", owner="set1"), pod("new", owner="set2"), pod("other", owner="x")])
+    assert [found["metadata"]["name"] for found in current_pods("Deployment", deployment(), now)] == ["new"]
+
+
+def test_a_stateful_pod_of_an_old_template_stands_in_the_way_unless_it_is_ready() -> None:
+    item = {"metadata": {"name": "s", "namespace": "n", "uid": "s", "generation": 1}, "spec": {},
+            "status": {"observedGeneration": 1, "updateRevision": "new"}}
+    pods = [pod("s-0", owner="s", labels={"controller-revision-hash": "old"}),
+            pod("s-1", owner="s", ready="True", labels={"controller-revision-hash": "old"}),
+            pod("s-2", owner="s", labels={"controller-revision-hash": "new"})]
+    now = look(pods=pods)
+    current = current_pods("StatefulSet", item, now)
+    assert [found["metadata"]["name"] for found in current] == ["s-2"]
+    assert [found["metadata"]["name"] for found in stuck_pods("StatefulSet", item, current, now)] == ["s-0"]
+
+
+def test_a_pod_in_back_off_is_stuck_only_at_the_first_look() -> None:
+    crashed = pod(containerStatuses=waiting("CrashLoopBackOff"))
+    assert stuck_pods("Deployment", deployment(), [crashed], look(first=True)) == (crashed,)
+    assert stuck_pods("Deployment", deployment(), [crashed], look()) == ()
+
+
+@pytest.mark.parametrize(("status", "ready", "expected"), [
+    ({}, False, ""),
+    ({"observedGeneration": 1, "conditions": [{"type": "Synced", "status": "True"}]}, False, ""),
+    ({"observedGeneration": 2, "conditions": [{"type": "Synced", "status": "True"}]}, True, ""),
+    ({"observedGeneration": 2, "conditions": [{"type": "Synced", "status": "False", "message": "no key"}]}, False,
+     "sealed"),
+])
+def test_when_a_sealed_secret_is_opened(status: dict[str, Any], ready: bool, expected: str) -> None:
+    state = sealed_state({"metadata": {"name": "s", "namespace": "n", "generation": 2}, "status": status})
+    assert (state.ready, code(state)) == (ready, expected)
+
+
+def test_a_secret_in_the_way_of_a_sealed_one_is_named() -> None:
+    problem = sealed_state({"metadata": {"name": "s", "namespace": "n"}, "status": {"conditions": [{
+        "type": "Synced", "status": "False",
+        "message": 'Resource "s" already exists and is not managed by SealedSecret'}]}}).problem
+    assert problem and "kubectl -n n delete secret s" in problem.remedy
+
+
+def claim(phase: str) -> dict[str, Any]:
+    return {"metadata": {"name": "c", "namespace": "n", "uid": "uid-c"}, "spec": {}, "status": {"phase": phase}}
+
+
+def test_when_a_claim_is_bound() -> None:
+    assert claim_state(claim("Bound"), look()).ready
+    assert code(claim_state(claim("Lost"), look())) == "lost"
+    assert claim_state(claim("Pending"), look()).text == "no pod uses it yet"
+    failed = look(events=[event("c", "ProvisioningFailed", "no such class")])
+    assert code(claim_state(claim("Pending"), failed)) == "provisioning"
+
+
+def test_words() -> None:
+    assert one_line("a\n  b") == "a b"
+    assert one_line("x" * 400) == "x" * 300 + "..."
+    assert condition({}, "Ready") == {}
+    assert str(Target("Node", "a")) == "Node a"
+    assert str(Target("Deployment", "a", "n")) == "Deployment n/a"
