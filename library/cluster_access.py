@@ -22,13 +22,15 @@ options:
     type: path
     required: true
   timeout:
-    description: How long to wait for the API of an installed K3s, in seconds. Check mode waits 5 at most.
+    description: How long to wait for the API of an installed K3s, in seconds. Check mode waits 3 at most.
     type: int
     default: 60
 attributes:
   check_mode:
     support: full
-    details: Without K3s on the host, removes an old kubeconfig of it and returns RV(available) as false.
+    details: >-
+      Without K3s on the host, removes an old kubeconfig of it and returns RV(available) as false. Where K3s is
+      installed but does not run, warns and returns the same, with the kubeconfig in place.
   diff_mode: {support: none}
 author: observer-node
 """
@@ -42,7 +44,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 available:
-  description: Whether there is an API. False only in check mode, when K3s is not installed yet.
+  description: Whether there is an API. False only in check mode, when K3s is not installed or does not run.
   returned: always
   type: bool
 kubeconfig:

@@ -79,7 +79,9 @@ options:
 attributes:
   check_mode:
     support: full
-    details: Names exactly what a real run changes. Without a kubeconfig there is no cluster, and all is to be created.
+    details: >-
+      Names exactly what a real run changes. Without a kubeconfig there is no cluster, and all is to be created. When
+      the API does not answer, warns that nothing was compared.
   diff_mode: {support: full}
 author: observer-node
 """

@@ -9,6 +9,7 @@ import json
 import os
 import ssl
 import tempfile
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,9 @@ Object = dict[str, Any]
 
 SECONDS = 10.0
 """Longest silence of the API server within one request."""
+
+BUSY = (429, 503)
+BUSY_SECONDS = 10.0
 
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -200,8 +204,16 @@ class Client:
         self, method: str, path: str, query: Mapping[str, str | int] | None = None, body: object = None,
         content_type: str = "application/json",
     ) -> Object:
-        """Send one request and return the JSON object that came back."""
-        status, answer = self.send(method, path, query, body, content_type)
+        """Send one request and return the JSON object that came back.
+
+        An API server that has just started, or has too much to do, is asked again.
+        """
+        deadline = time.monotonic() + BUSY_SECONDS
+        while True:
+            status, answer = self.send(method, path, query, body, content_type)
+            if status not in BUSY or time.monotonic() > deadline:
+                break
+            time.sleep(0.3)
         try:
             document = json.loads(answer) if answer else {}
         except ValueError:

@@ -10,7 +10,7 @@ from ansible.plugins.action import ActionBase
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "module_utils"))
 
-from kube.client import Client, Kubeconfig, KubeError
+from kube.client import Client, Kubeconfig, KubeError, Unreachable
 from kube.objects import Change, Objects, Restart, declared, diff
 
 MANAGER = "observer-node"
@@ -48,6 +48,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         done: list[Change] = []
         try:
             self._run(arguments, done)
+        except Unreachable as error:
+            if not self._task.check_mode:
+                return {**self._result(done), "failed": True, "msg": str(error), "remedy": error.remedy}
+            # A real run starts K3s before it comes here.
+            return {**self._result([]), "warnings": [f"Objects were not compared. {error}"]}
         except KubeError as error:
             return {**self._result(done), "failed": True, "msg": str(error), "remedy": error.remedy}
         return self._result(done)

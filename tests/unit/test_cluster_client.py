@@ -53,9 +53,10 @@ class Authority:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Says who asked, or what it is told to; hangs up after each answer to /once."""
+    """Says who asked, or what the path tells it to; hangs up after each answer to /once."""
 
     protocol_version = "HTTP/1.1"
+    asked = False
 
     def do_GET(self) -> None:
         peer = self.connection.getpeercert()
@@ -65,6 +66,9 @@ class Handler(BaseHTTPRequestHandler):
             status, body = 404, json.dumps({"message": "no such thing", "reason": "NotFound", "details": {
                 "kind": "things", "causes": [{"field": "spec.a", "message": "is immutable"}]}}).encode()
         elif self.path.startswith("/text"):
+            status, body = 500, b"something broke"
+        elif self.path.startswith("/busy") and not Handler.asked:
+            Handler.asked = True
             status, body = 503, b"try later"
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
@@ -120,8 +124,13 @@ def test_an_error_keeps_what_the_server_says(config: Kubeconfig) -> None:
     error = caught.value
     assert (error.status, error.reason, error.kind) == (404, "NotFound", "things")
     assert error.causes == [("spec.a", "is immutable")]
-    with pytest.raises(ApiError, match="try later"):
+    with pytest.raises(ApiError, match="something broke"):
         Client(config).request("GET", "/text")
+
+
+def test_a_server_that_is_busy_is_asked_again(config: Kubeconfig) -> None:
+    assert Client(config).request("GET", "/busy")["name"] == "somebody"
+    assert Handler.asked
 
 
 def test_get_of_nothing(config: Kubeconfig) -> None:
