@@ -13,7 +13,7 @@ description:
     that an object ends exactly as declared. Left alone are status, what the controllers of Kubernetes own, the mark
     that C(kubectl rollout restart) leaves, and the volume name of a PersistentVolumeClaim.
   - Namespaces and CustomResourceDefinitions are written first; the order is kept otherwise. An object whose kind is
-    not known yet is tried again until O(timeout).
+    not known yet is tried again for 20 seconds.
   - A field that is fixed for an object's life is a failure that names it, before anything is changed. A StorageClass,
     RoleBinding or ClusterRoleBinding is deleted and made anew instead, because nothing depends on its identity.
   - Values of Secrets are neither returned nor shown in a diff.
@@ -73,9 +73,9 @@ options:
     type: str
     default: observer-node
   timeout:
-    description: Longest wait for a kind to become known, or for an object that is being deleted to go, in seconds.
+    description: Longest wait for an object that is being deleted to go, in seconds.
     type: int
-    default: 30
+    default: 120
 attributes:
   check_mode:
     support: full

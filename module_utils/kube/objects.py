@@ -29,6 +29,12 @@ PATHS = 5
 POLL = 0.3
 """Seconds between two looks at something that takes its time."""
 
+LINE_SECONDS = 15.0
+"""There is a line about a longer wait so often."""
+
+KIND_SECONDS = 20.0
+"""Longest wait for the kind of an object to become known, and for others to stop writing to one."""
+
 FIRST = ("Namespace", "CustomResourceDefinition")
 """Kinds that others need, written first."""
 
@@ -109,13 +115,17 @@ class Objects:
     """Compares declared objects with those in a cluster, and makes them so.
 
     :param manager: the field manager under which everything is written.
-    :param seconds: longest wait for a kind to become known, or for an object that is being deleted to go.
+    :param seconds: longest wait for an object that is being deleted to go.
+    :param say: takes a line about what is being waited for.
     """
 
-    def __init__(self, client: Client, manager: str, seconds: float) -> None:
+    def __init__(
+        self, client: Client, manager: str, seconds: float, say: Callable[[str], None] = lambda _: None
+    ) -> None:
         self.client = client
         self.manager = manager
         self.seconds = seconds
+        self.say = say
 
     # --- finding out ------------------------------------------------------------------------------
 
@@ -319,7 +329,7 @@ class Objects:
 
         A change of ownership alone starts no new pods; removing the fields by a patch of its own would, a second time.
         """
-        deadline = time.monotonic() + self.seconds
+        deadline = time.monotonic() + KIND_SECONDS
         while True:
             live = self.client.request("GET", path)
             entries = taken_over(live, self.manager, item["apiVersion"], _now())
@@ -337,7 +347,7 @@ class Objects:
 
     def _wait_for_kind(self, item: Object) -> str:
         """The object's path, as soon as the server knows its kind."""
-        deadline = time.monotonic() + self.seconds
+        deadline = time.monotonic() + KIND_SECONDS
         while (path := self.client.path(item)) is None:
             if time.monotonic() > deadline:
                 raise KubeError(
@@ -348,9 +358,13 @@ class Objects:
         return path
 
     def _wait_until_gone(self, path: str, item: Object) -> None:
-        deadline = time.monotonic() + self.seconds
+        start = told = time.monotonic()
         while live := self.client.get(path):
-            if time.monotonic() > deadline:
+            now = time.monotonic()
+            if now - told > LINE_SECONDS:
+                self.say(f"waiting until {title(item)} is deleted ({now - start:.0f} s)")
+                told = now
+            if now - start > self.seconds:
                 holders = ", ".join(live["metadata"].get("finalizers") or []) or "its deletion"
                 raise KubeError(
                     f"{title(item)} is being deleted and has not gone within {self.seconds:.0f} s; {holders} holds it.",

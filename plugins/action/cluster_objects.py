@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "module_utils"))
 
@@ -30,8 +31,11 @@ ARGUMENTS = {
         "after": {"type": "list", "elements": "dict", "required": True, "options": REFERENCE},
     }},
     "field_manager": {"type": "str", "default": MANAGER},
-    "timeout": {"type": "int", "default": 30},
+    "timeout": {"type": "int", "default": 120},
 }
+
+
+display = Display()
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -67,7 +71,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             return
         client = Client(Kubeconfig.load(path))
         try:
-            work = Objects(client, arguments["field_manager"], arguments["timeout"])
+            work = Objects(client, arguments["field_manager"], arguments["timeout"],
+                           lambda line: display.display(f"  {line}"))
             changes = work.plan(
                 wanted, [_referred(item) for item in arguments["remove"]],
                 [Restart(_referred(item["workload"]), tuple(map(_referred, item["after"])))
