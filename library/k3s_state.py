@@ -189,7 +189,7 @@ def check_token(token: str, data_dir: str) -> bool:
 
 
 def check_port() -> None:
-    """Refuse when something answers on the API's port although no K3s is installed."""
+    """Refuse when something answers on the API's port although the node never had a K3s."""
     with socket.socket() as probe:
         probe.settimeout(0.5)
         if probe.connect_ex(("127.0.0.1", 6443)) == 0:
@@ -225,7 +225,8 @@ def main() -> None:
             installed = params["version"] if same else installed_version(binary)
         check_version(installed, params["version"])
         datastore = params["kind"] == "server" and check_token(params["token"], data_dir)
-        if params["kind"] == "server" and not installed:
+        # Our own K3s may hold it, even if its binary is broken or gone.
+        if params["kind"] == "server" and not any(map(text, (*UNITS, CONFIG))):
             check_port()
     except RefusedError as error:
         module.fail_json(msg=str(error), remedy=error.remedy)

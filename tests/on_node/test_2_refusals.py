@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import fresh as fresh_node
 
 from bed import nodes, services
+from conftest import fresh as fresh_node
 from hands import ROOT, Run, Site, differences
 
 

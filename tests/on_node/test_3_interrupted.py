@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import fresh as fresh_node
 
 from bed import nodes
+from conftest import fresh as fresh_node
 from hands import Site, differences
 
 ROLES = ["node", "k3s", "local_path", "sealed_secrets", "config_dir", "observer"]
@@ -45,7 +45,7 @@ def state(site: Site) -> dict[str, list[str]]:
         r"kube-root-ca|node-password|system:|/default:|k3s-serving|extension-apiserver|kube-system/coredns", line)]
     snapshot = site.snapshot()
     files = [line for line in snapshot["files"] if re.match(r"/(etc|opt|usr/local)/", line)
-             and not re.search(r"k3s\.yaml|/opt/local-path-provisioner/|machine-id|/etc/rancher/node|/etc/ld.so.cache", line)]
+             and not re.search(r"k3s\.yaml|/opt/local-path-provisioner/|machine-id|/etc/rancher/node|ld.so.cache", line)]
     sums = site.ssh("sudo find /etc/observer-node /etc/rancher/k3s /etc/sysctl.d /etc/modules-load.d"
                     " /etc/systemd/system /usr/local/bin -type f ! -name k3s.yaml | sort | sudo xargs sha256sum")
     return {

@@ -19,10 +19,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import fresh
 
 from bed import local, nodes, services
 from bed.recipes import host_architecture
+from conftest import fresh
 from hands import ANSIBLE, ROOT, Run, Site, differences, wait_for
 
 PASSWORD = "the-password-of-the-vault"

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 import yaml
-from kube.client import Client, Kubeconfig, KubeError
-from kube.objects import Objects, Restart, title
-from kube.wait import Failed, Page, Target, Waiter
 
 from bed import nodes
 from hands import Site, wait_for
+from kube.client import Client, Kubeconfig, KubeError
+from kube.objects import Objects, Restart, title
+from kube.wait import Failed, Page, Target, Waiter
 
 NS = "actions"
 BUSYBOX = "docker.io/library/busybox:1.36.1"

@@ -6,6 +6,7 @@ import copy
 from typing import Any
 
 import pytest
+
 from kube.client import KubeError
 from kube.fields import comparable, differences, foreign, overlaid, taken_over, without
 from kube.objects import Change, Objects, declared, diff, shortened, title

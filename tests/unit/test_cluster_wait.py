@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from kube.client import Client
 from kube.wait import (
     Look,
