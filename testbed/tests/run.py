@@ -12,9 +12,13 @@ import os
 import platform
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +31,8 @@ from bed.errors import BedError  # noqa: E402
 from bed.progress import duration  # noqa: E402
 from bed.recipes import host_architecture  # noqa: E402
 
-TEST_NODES = ("test-", "site-", "molecule-", "bench-")
-"""Beginnings of the names of nodes that the tests make; nobody else's are touched."""
+LANES = (("site",), ("lint", "unit", "production", "molecule"))
+"""Stages that run side by side: tests on nodes wait for most of their time."""
 
 
 def run(*argv: str, cwd: Path = ROOT, **environment: str) -> None:
@@ -65,7 +69,7 @@ def lint() -> None:
            "module_utils", "plugins", "tests")
     # A module and the action plugin of its name would be one module to mypy.
     python("mypy", "library")
-    run(str(Path(sys.executable).with_name("ansible-lint")), "--profile", "production", "--strict", "--offline", "-q")
+    run(str(Path(sys.executable).with_name("ansible-lint")), "--quiet")
     observer = ROOT / "testbed" / "observer"
     python("ruff", "check", "--quiet", ".", cwd=observer)
     python("mypy", "src", "load.py", cwd=observer)
@@ -102,7 +106,7 @@ def bed_on_node() -> None:
         return
     measured = settings.folders().cache / "measured.json"
     measured.unlink(missing_ok=True)
-    on_nodes("testbed/tests/on_node")
+    on_nodes("test", "testbed/tests/on_node")
     MEASURED.update(json.loads(measured.read_text()), bed_tested=now())
     kept.parent.mkdir(exist_ok=True)
     kept.write_text(json.dumps(MEASURED, indent=2))
@@ -118,41 +122,47 @@ def bed_key() -> str:
 
 
 def site() -> None:
-    """The main job on running nodes: plan, run, second run, hand edits, refusals, interruptions, production."""
-    on_nodes("tests/on_node")
+    """The main job on running nodes: plan, run, second run, hand edits, reboot, refusals, interruptions."""
+    on_nodes("site", *(f"tests/on_node/test_{name}.py" for name in ("1_site", "2_refusals", "3_interrupted")))
+
+
+def production() -> None:
+    """The production inventory with vault and agent, and everything that the cluster's objects can be made to do."""
+    on_nodes("prod", *(f"tests/on_node/test_{name}.py" for name in ("4_production", "5_cluster")))
 
 
 def molecule() -> None:
     """The Molecule scenario `default`: create, converge, check mode, idempotence, testinfra, destroy."""
-    clear()
-    try:
+    with nodes_of("molecule"):
         run(str(Path(sys.executable).with_name("molecule")), "test", "--scenario-name", "default",
             PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
-    finally:
-        clear()
 
 
 def bench() -> None:
     """First provision beside a plain shell script, second run beside `ansible -m ping`, memory and disk."""
-    clear()
-    try:
-        python("bench", PYTHONPATH=f"{ROOT}:{ROOT / 'testbed'}")
-    finally:
-        clear()
+    with nodes_of("bench"):
+        python("bench")
 
 
-def on_nodes(folder: str) -> None:
-    clear()
+def on_nodes(prefix: str, *files: str) -> None:
+    with nodes_of(prefix):
+        python("pytest", "-v", "--durations=10", *files, OBSERVER_NODE_TEST_NODES=prefix)
+
+
+@contextmanager
+def nodes_of(prefix: str) -> Iterator[None]:
+    """Nodes whose names begin so are the tests' own, before and after."""
+    clear(prefix)
     try:
-        python("pytest", "-v", "--durations=15", folder)
+        yield
     finally:
         if not os.environ.get("KEEP_NODES"):
-            clear()
+            clear(prefix)
 
 
-def clear() -> None:
+def clear(prefix: str) -> None:
     for node in nodes.everyone():
-        if node.name.startswith(TEST_NODES):
+        if node.name.startswith(f"{prefix}-"):
             nodes.down(node)
 
 
@@ -200,11 +210,13 @@ def machine() -> dict[str, list[str]]:
     }
 
 
-STAGES = {"lint": lint, "unit": unit, "build": build, "bed": bed_on_node, "site": site, "molecule": molecule,
-          "bench": bench, "down": down}
+STAGES = {"build": build, "bed": bed_on_node, "lint": lint, "unit": unit, "site": site, "production": production,
+          "molecule": molecule, "bench": bench, "down": down}
 MEASURED: dict[str, Any] = {}
 """Figures of the stages, by section, as they go into ``bench/results.json``."""
 BEFORE: dict[str, list[str]] | None = None
+TIMES = os.environ.get("RUN_TIMES")
+"""Set for a lane: where it leaves the times of its stages."""
 
 
 def sizes() -> dict[str, float]:
@@ -215,6 +227,51 @@ def sizes() -> dict[str, float]:
     return found
 
 
+def stage(name: str, times: dict[str, float]) -> str | None:
+    """Run one stage. Returns what failed."""
+    print(f"\n=== {name} - {STAGES[name].__doc__}", flush=True)
+    begun = time.monotonic()
+    failed = None
+    try:
+        STAGES[name]()
+    except (subprocess.CalledProcessError, BedError, SystemExit) as error:
+        failed = f"{name}: {error}"
+    times[name] = round(time.monotonic() - begun, 1)
+    return failed
+
+
+def side_by_side(times: dict[str, float]) -> str | None:
+    """Run the lanes at once: the first one's output is shown as it comes, another's when it ends.
+
+    Returns what failed; with the first failure the other lanes are stopped.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        lanes = []
+        for number, names in enumerate(LANES):
+            output = None if number == 0 else (Path(folder) / f"{number}.log").open("w+")
+            lanes.append((names, output, subprocess.Popen(
+                [sys.executable, __file__, *names], cwd=ROOT, stdout=output, stderr=subprocess.STDOUT,
+                start_new_session=True, env={**os.environ, "RUN_TIMES": f"{folder}/{number}.json"})))
+        print(f"\n=== side by side: {'; '.join(' '.join(names) for names in LANES)}", flush=True)
+        failed = None
+        waiting = list(lanes)
+        while waiting:
+            time.sleep(0.5)
+            for lane in [lane for lane in waiting if lane[2].poll() is not None]:
+                names, output, process = lane
+                waiting.remove(lane)
+                if output:
+                    output.seek(0)
+                    print(output.read(), flush=True)
+                if process.returncode and not failed:
+                    failed = " or ".join(names)
+                    for _, _, other in waiting:
+                        os.killpg(other.pid, signal.SIGTERM)
+        for path in sorted(Path(folder).glob("*.json")):
+            times.update(json.loads(path.read_text()))
+        return failed
+
+
 def main() -> int:
     wanted = sys.argv[1:] or list(STAGES)
     unknown = [name for name in wanted if name not in STAGES]
@@ -222,24 +279,27 @@ def main() -> int:
         print(f"error: no stage named {', '.join(unknown)}; there are {', '.join(STAGES)}", file=sys.stderr)
         return 2
     global BEFORE
-    if os.environ.get("CI") and settings.folders().state.is_dir():
-        # What an interrupted run left on a CI machine is nobody's work.
-        bed("down")
-    if not settings.folders().state.is_dir():
-        BEFORE = machine()
+    if TIMES is None:
+        if os.environ.get("CI") and settings.folders().state.is_dir():
+            # What an interrupted run left on a CI machine is nobody's work.
+            bed("down")
+        if not settings.folders().state.is_dir():
+            BEFORE = machine()
     times: dict[str, float] = {}
-    failed = None
     started = time.monotonic()
-    for number, name in enumerate(wanted, 1):
-        print(f"\n=== stage {number} of {len(wanted)}: {name} - {STAGES[name].__doc__}", flush=True)
-        begun = time.monotonic()
-        try:
-            STAGES[name]()
-        except (subprocess.CalledProcessError, BedError, SystemExit) as error:
-            failed = f"{name}: {error}"
-        times[name] = round(time.monotonic() - begun, 1)
+    failed = None
+    # All of them, asked for by nobody in particular, run side by side where they can.
+    together = {name for lane in LANES for name in lane} if wanted == list(STAGES) else set()
+    for name in wanted:
+        if name in together:
+            if together.isdisjoint(times):
+                failed = side_by_side(times)
+        else:
+            failed = stage(name, times)
         if failed:
             break
+    if TIMES:
+        Path(TIMES).write_text(json.dumps(times))
     if failed and BEFORE is not None and not os.environ.get("KEEP_NODES"):
         bed("down")
     print("\n=== time by stage")

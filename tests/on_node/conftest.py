@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from bed import nodes, services
 from bed.__main__ import build
 from bed.recipes import host_architecture
-from hands import Site
+from hands import Site, node_name
 
 
 def fresh(name: str, parts: dict[str, Path], **wanted: bool) -> nodes.Node:
@@ -36,8 +36,8 @@ def parts() -> dict[str, Path]:
 @pytest.fixture(scope="session")
 def site(parts: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Site:
     """A bare node with an OCI image's rules, from which nothing outside the bed can be reached, and its inventory."""
-    node = fresh("site-a", parts, oci_firewall=True, outward=False)
-    site = Site.local(node, tmp_path_factory.mktemp("site-a"), k3s_node_name="obs-local")
+    node = fresh(node_name("a"), parts, oci_firewall=True, outward=False)
+    site = Site.local(node, tmp_path_factory.mktemp(node_name("a")), k3s_node_name="obs-local")
     site.play(playbook="playbooks/secrets.yml").ok()
     return site
 
@@ -45,8 +45,8 @@ def site(parts: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Si
 @pytest.fixture(scope="session")
 def bare(parts: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Site:
     """A bare node without any rules, on which nothing is ever installed."""
-    node = fresh("site-b", parts)
-    site = Site.local(node, tmp_path_factory.mktemp("site-b"), k3s_node_name="obs-local")
+    node = fresh(node_name("b"), parts)
+    site = Site.local(node, tmp_path_factory.mktemp(node_name("b")), k3s_node_name="obs-local")
     site.play(playbook="playbooks/secrets.yml").ok()
     return site
 
@@ -58,7 +58,7 @@ def say_what_is_there_on_failure(request: pytest.FixtureRequest) -> Iterator[Non
     yield
     if request.session.testsfailed > failed_before:
         for node in nodes.everyone():
-            if node.name.startswith("site-"):
+            if node.name.startswith(node_name("")):
                 print(f"--- {node.name}")
                 subprocess.run([*nodes.ssh_argv(node), (
                     "sudo kubectl get pods,pv,pvc -A -o wide 2>&1 | tail -40;"

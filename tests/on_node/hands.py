@@ -23,6 +23,11 @@ ROOT = Path(__file__).resolve().parents[2]
 ANSIBLE = str(Path(sys.executable).with_name("ansible-playbook"))
 
 
+def node_name(letter: str) -> str:
+    """The name of one of the tests' nodes; runs side by side have nodes of their own."""
+    return f"{os.environ.get('OBSERVER_NODE_TEST_NODES', 'site')}-{letter}"
+
+
 @dataclass
 class Run:
     """One run of a playbook.

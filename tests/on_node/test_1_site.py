@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 
-from bed import nodes
-from bed.podman import Podman
+from bed import nodes, settings
 from hands import Run, Site, differences, wait_for
 
 NAMESPACE = "observer-local"
@@ -96,16 +95,16 @@ def test_no_secret_is_seen_anywhere(site: Site, provisioned: Run) -> None:
 
 def test_a_second_run_changes_nothing_and_needs_no_network(site: Site, provisioned: Run) -> None:
     before = (running(site), declared(site))
-    podman = Podman.open()
-    for service in ("observer-node-mirror", "observer-node-registry"):
-        podman.run("pause", service)
+    away = [settings.MIRROR_ADDRESS, settings.REGISTRY_ADDRESS]
+    for address in away:
+        site.ssh(f"sudo ip route add unreachable {address}")
     try:
         again = site.play().ok()
         traced = site.play(prefix=("strace", "--follow-forks", "--quiet=all", "--trace=connect",
                                    "--output", str(site.folder.parent / "trace"))).ok()
     finally:
-        for service in ("observer-node-mirror", "observer-node-registry"):
-            podman.run("unpause", service)
+        for address in away:
+            site.ssh(f"sudo ip route delete unreachable {address}")
     assert again.changes == traced.changes == []
     assert again.executed <= 35
     assert running(site) == before[0]

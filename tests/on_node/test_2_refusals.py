@@ -15,7 +15,7 @@ import yaml
 
 from bed import nodes, services
 from conftest import fresh as fresh_node
-from hands import ROOT, Run, Site, differences
+from hands import ROOT, Run, Site, differences, node_name
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +192,7 @@ def provisioned_site(site: Site) -> None:
 
 def test_a_cluster_that_somebody_else_made(parts: dict[str, Path], tmp_path: Path) -> None:
     """Seed 001's kind: K3s by its installer, the packaged local-path, a hand-made secret, data."""
-    node = fresh_node("site-e", parts)
+    node = fresh_node(node_name("e"), parts)
     try:
         site = Site.local(node, tmp_path / "foreign", k3s_node_name="obs-local")
         site.play(playbook="playbooks/secrets.yml").ok()

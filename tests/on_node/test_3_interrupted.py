@@ -13,7 +13,7 @@ import pytest
 
 from bed import nodes
 from conftest import fresh as fresh_node
-from hands import Site, differences
+from hands import Site, differences, node_name
 
 ROLES = ["node", "k3s", "local_path", "sealed_secrets", "config_dir", "observer"]
 """In the order in which they run."""
@@ -25,7 +25,7 @@ KINDS = ("namespace", "storageclass", "deployment", "statefulset", "service", "c
 @pytest.fixture
 def fresh(parts: dict[str, Path], tmp_path: Path) -> Iterator[Site]:
     """A bare node for one test."""
-    node = fresh_node("site-c", parts, oci_firewall=True)
+    node = fresh_node(node_name("c"), parts, oci_firewall=True)
     site = Site.local(node, tmp_path / "fresh", k3s_node_name="obs-local")
     site.play(playbook="playbooks/secrets.yml").ok()
     yield site
@@ -45,7 +45,7 @@ def state(site: Site) -> dict[str, list[str]]:
         r"kube-root-ca|node-password|system:|/default:|k3s-serving|extension-apiserver|kube-system/coredns", line)]
     snapshot = site.snapshot()
     files = [line for line in snapshot["files"] if re.match(r"/(etc|opt|usr/local)/", line)
-             and not re.search(r"k3s\.yaml|/opt/local-path-provisioner/|machine-id|/etc/rancher/node|ld.so.cache", line)]
+             and not re.search(r"k3s\.yaml|/opt/local-path-provisioner/|machine-id|/etc/rancher/node|ld.so", line)]
     sums = site.ssh("sudo find /etc/observer-node /etc/rancher/k3s /etc/sysctl.d /etc/modules-load.d"
                     " /etc/systemd/system /usr/local/bin -type f ! -name k3s.yaml | sort | sudo xargs sha256sum")
     return {

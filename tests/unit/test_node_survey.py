@@ -226,7 +226,7 @@ def test_storage_that_goes_with_k3s(root: Path) -> None:
 
 def test_storage_on_a_disk_that_is_not_mounted(root: Path) -> None:
     (root / "etc/fstab").write_text("LABEL=data /opt/platform ext4 nofail 0 2\n# LABEL=x /opt ext4 defaults 0 0\n")
-    assert "mount /opt/platform" in refused(look(root, "/opt/local-path-provisioner")[0], "/opt/platform is in /etc/fstab")
+    assert "mount /opt/platform" in refused(look(root, "/opt/platform/storage")[0], "/opt/platform is in /etc/fstab")
     assert look(root, "/opt/platform2/storage") == ([], [])
 
 

@@ -589,7 +589,7 @@ def test_nothing_secret_is_shown_or_left_behind(project: Project) -> None:
 
 
 def test_the_local_inventory_makes_its_own(project: Project) -> None:
-    from observer.kis_client import KisSettings, request_token
+    from observer.kis_client import KisSettings, request_token  # type: ignore[import-not-found]
 
     state = project.folder / "state/observer-node"
     state.mkdir(parents=True)
