@@ -339,7 +339,7 @@ def test_a_tag_alone_goes_by_the_same_checks(production: Site, provisioned: Run)
 
 def open_from(node: nodes.Node | None, address: str, port: int) -> bool:
     """Whether a port answers, asked from a node or from this machine, a stranger to the cluster."""
-    code = (f"import socket\nwith socket.socket() as s:\n s.settimeout(2)\n"
+    code = (f"import socket\nwith socket.socket() as s:\n s.settimeout(1)\n"
             f" print(s.connect_ex(('{address}', {port})) == 0)")
     if node:
         return nodes.ssh(node, "python3 -", stdin=code).strip() == "True"
