@@ -262,3 +262,7 @@ def test_a_reboot_brings_everything_back_without_ansible(site: Site, provisioned
     print(f"serves {time.monotonic() - started:.0f} s after the reboot was asked for")
     assert site.ssh("sudo iptables -S InstanceServices") == rules
     assert site.play("--check").ok().changes == []
+
+
+def test_another_client_sees_the_same(site: Site, provisioned: Run) -> None:
+    site.play(playbook="tests/on_node/second_opinion.yml").ok()

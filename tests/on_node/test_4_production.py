@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import urllib.error
 import urllib.request
@@ -23,7 +24,7 @@ import yaml
 from bed import local, nodes, services
 from bed.recipes import host_architecture
 from conftest import fresh
-from hands import ANSIBLE, ROOT, Run, Site, differences, wait_for
+from hands import ANSIBLE, ROOT, Run, Site, differences, node_name, wait_for
 
 PASSWORD = "the-password-of-the-vault"
 FILLED_IN = {
@@ -127,7 +128,7 @@ def production(
     parts: dict[str, Path], tmp_path_factory: pytest.TempPathFactory, checkout_unchanged: None,
 ) -> Iterator[Site]:
     """A bare node with OCI's rules, ``inventories/prod`` filled in for it, and what was sealed."""
-    node = fresh("site-p", parts, oci_firewall=True)
+    node = fresh(node_name("p"), parts, oci_firewall=True)
     site = completed("prod", node, tmp_path_factory.mktemp("prod"))
     encrypt(site, fill_in_the_vault(site))
     made = site.play(playbook="playbooks/secrets.yml").ok()
@@ -141,7 +142,7 @@ def production(
 @pytest.fixture(scope="module")
 def second(parts: dict[str, Path]) -> Iterator[nodes.Node]:
     """Another bare machine beside it."""
-    node = fresh("site-q", parts, oci_firewall=True)
+    node = fresh(node_name("q"), parts, oci_firewall=True)
     yield node
     if not os.environ.get("KEEP_NODES"):
         nodes.down(node)
@@ -296,16 +297,19 @@ def test_it_is_production(production: Site, provisioned: Run) -> None:
 
 def test_it_is_reached_as_the_card_says(production: Site, provisioned: Run) -> None:
     """The very line of the card, but for the local port, which a local node may have."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
     found = re.search(r"ssh -t -L .*?18000:8000", re.sub(r"\\\n\s+", "", provisioned.output), re.DOTALL)
     assert found, provisioned.output
-    ssh, _, *words = found[0].replace("18000:127.0.0.1", "18555:127.0.0.1").split()
+    ssh, _, *words = found[0].replace("18000:127.0.0.1", f"{port}:127.0.0.1").split()
     said = yaml.safe_load(variables(production).read_text())
     options = said["ansible_ssh_common_args"].split()
     process = subprocess.Popen([ssh, "-tt", "-i", said["ansible_ssh_private_key_file"], *options, *words],
                                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        wait_for(lambda: answer("http://127.0.0.1:18555/health") == 200, "/health", 30)
-        assert answer("http://127.0.0.1:18555/ready") == 200
+        wait_for(lambda: answer(f"http://127.0.0.1:{port}/health") == 200, "/health", 30)
+        assert answer(f"http://127.0.0.1:{port}/ready") == 200
     finally:
         process.terminate()
         process.wait()
@@ -390,14 +394,17 @@ def test_a_second_run_with_an_agent_changes_nothing(production: Site, joined: tu
     assert production.play().ok().changes == []
 
 
+ASK = """nslookup observer.observer-prod.svc.cluster.local &&
+nc -w 3 kubernetes.default.svc.cluster.local 443 </dev/null"""
+
+
 def test_pods_of_the_agent_reach_the_cluster(production: Site, joined: tuple[dict[str, str], Run]) -> None:
     """DNS and the API, both of which are on the server, past OCI's rules on both nodes."""
     pod = {
         "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "probe", "namespace": "default"},
         "spec": {"nodeName": "obs-prod-arm-2", "restartPolicy": "Never", "terminationGracePeriodSeconds": 0,
                  "containers": [{"name": "probe", "image": "docker.io/rancher/mirrored-library-busybox:1.36.1",
-                                 "command": ["sh", "-c", "nslookup observer.observer-prod.svc.cluster.local &&"
-                                                         " nc -w 3 kubernetes.default.svc.cluster.local 443 </dev/null"]}]},
+                                 "command": ["sh", "-c", ASK]}]},
     }
     production.kubectl("apply -f -", stdin=json.dumps(pod))
     phase = wait_for(lambda: re.search("Succeeded|Failed", production.get("pod probe")["status"]["phase"]), "the pod")

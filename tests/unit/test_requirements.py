@@ -52,9 +52,9 @@ def test_collections_are_those_of_the_ansible_package() -> None:
 
 def test_every_collection_in_use_is_in_requirements() -> None:
     used = set()
-    for folder in ("roles", "playbooks", "molecule"):
+    for folder in ("roles", "playbooks", "molecule", "tests"):
         for path in (ROOT / folder).rglob("*.yml"):
-            used |= set(re.findall(r"^\s*(?:- )?(\w+\.\w+)\.\w+:(?:\s|$)", path.read_text(), re.MULTILINE))
+            used |= set(re.findall(r"^\s*(?:- )?(\w+\.\w+)\.\w+:\s*$", path.read_text(), re.MULTILINE))
     assert used - {"ansible.builtin"} <= set(required())
 
 
