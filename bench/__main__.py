@@ -83,10 +83,10 @@ def rerun(site: Site) -> dict[str, Any]:
 
 def added(site: Site) -> dict[str, float]:
     """Memory in MiB and disk that our parts add on the node, beside K3s and Observer."""
-    found: dict[str, float] = {"own_processes": float(site.ssh("pgrep -fc observer-node || true").strip() or 0)}
+    found: dict[str, float] = {"own_processes": float(site.ssh("pgrep -fc [o]bserver-node || true").strip() or 0)}
     for name, namespace, label in (
         ("local_path_provisioner_mib", "kube-system", "app=local-path-provisioner"),
-        ("sealed_secrets_controller_mib", "sealed-secrets", "name=sealed-secrets-controller"),
+        ("sealed_secrets_controller_mib", "sealed-secrets", "app.kubernetes.io/name=sealed-secrets"),
     ):
         uid = site.get(f"-n {namespace} pods -l {label}")["items"][0]["metadata"]["uid"]
         pattern = uid.replace("-", "[-_]")

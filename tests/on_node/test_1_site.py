@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import yaml
 
 from bed import nodes, settings
 from hands import Run, Site, differences, wait_for
@@ -84,6 +85,12 @@ def test_no_secret_is_seen_anywhere(site: Site, provisioned: Run) -> None:
     token = site.ssh("sudo cat /etc/rancher/k3s/token").strip()
     loud = site.play("-vvv", "--diff", environment={"ANSIBLE_STDOUT_CALLBACK": "operator"}).ok()
     values = [base64.b64decode(value).decode() for key, value in secrets.items() if re.search("PASSWORD|SECRET", key)]
+    pull = json.loads(base64.b64decode(site.get(f"-n {NAMESPACE} secret ghcr-secret")["data"][".dockerconfigjson"]))
+    values += [next(iter(pull["auths"].values()))["password"]]
+    key = (site.folder.parent / "state/observer-node/local-secrets/vault_sealing.yml").read_text()
+    values += [line.strip() for line in key.splitlines() if len(line.strip()) == 64][5:7]
+    values += [yaml.safe_load(site.ssh("sudo cat /etc/rancher/k3s/k3s.yaml"))["users"][0]["user"]["client-key-data"]]
+    assert len(values) >= 6
     for value in [token, *values]:
         assert len(value) >= 8
         for text in (provisioned.output, json.dumps(provisioned.record), loud.output):

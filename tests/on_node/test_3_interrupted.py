@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -87,16 +88,20 @@ def test_killed_anywhere(fresh: Site, undisturbed: dict[str, list[str]], turn: i
     """At a random task and moment in it; the seed is printed, and OBSERVER_NODE_SEED repeats it."""
     seed = int(os.environ.get("OBSERVER_NODE_SEED", random.SystemRandom().randrange(10**6))) + turn
     chosen = random.Random(seed)
-    task = chosen.randrange(12, 32)
+    task, moment = chosen.randrange(14, 38), chosen.uniform(0, 1.5)
     seen = 0
 
     def reached(line: str) -> bool:
         nonlocal seen
         seen += line.startswith("TASK [")
+        if seen == task:
+            time.sleep(moment)
         return seen == task
 
     output = fresh.play_until(reached)
-    print(f"seed {seed - turn}, killed in task {task}: {output.strip().splitlines()[-1]}")
+    # The module on the node dies with its run, wherever it is.
+    fresh.ssh("sudo pkill -9 -f 'AnsiballZ|/usr/bin/python3 *$' || true")
+    print(f"seed {seed - turn}, killed {moment:.1f} s into task {task}: {output.strip().splitlines()[-1]}")
     fresh.play().ok()
     assert differences(undisturbed, state(fresh)) == {}
     assert fresh.play().ok().changes == []
