@@ -14,7 +14,7 @@ ssh sudo bash -s <<SCRIPT
 set -euo pipefail
 timedatectl set-timezone Asia/Seoul 2>/dev/null || ln -sf /usr/share/zoneinfo/Asia/Seoul /etc/localtime
 xargs -a /etc/modules-load.d/observer-node.conf -n1 modprobe 2>/dev/null || true
-sysctl --quiet --load=/etc/sysctl.d/90-observer-node.conf
+sysctl --quiet --load=/etc/sysctl.d/zz-observer-node.conf
 systemctl daemon-reload
 systemctl enable --quiet --now observer-firewall.service
 install -d -m 700 /var/lib/rancher/k3s/agent/images /opt/local-path-provisioner
