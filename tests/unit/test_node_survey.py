@@ -12,6 +12,7 @@ import pytest
 
 from modules import ROOT, load, run
 
+import yaml
 ansible.module_utils.__path__.append(str(ROOT / "module_utils"))
 module = load("node_survey")
 
@@ -228,6 +229,47 @@ def test_storage_on_a_disk_that_is_not_mounted(root: Path) -> None:
     (root / "etc/fstab").write_text("LABEL=data /opt/platform ext4 nofail 0 2\n# LABEL=x /opt ext4 defaults 0 0\n")
     assert "mount /opt/platform" in refused(look(root, "/opt/platform/storage")[0], "/opt/platform is in /etc/fstab")
     assert look(root, "/opt/platform2/storage") == ([], [])
+
+
+@pytest.mark.parametrize(("session", "asked_for", "changed", "variable", "port"), [
+    (22, 2222, {"closed_tcp_ports": ["6443", "20-25"]}, "node_closed_tcp_ports: 20-25", "22"),
+    (0, 2222, {"closed_tcp_ports": [2222]}, "node_closed_tcp_ports: 2222", "2222"),
+    (30022, 22, {}, "node_port_range: 30000-32767", "30022"),
+])
+def test_ansible_does_not_shut_itself_out(
+    root: Path, session: int, asked_for: int, changed: dict[str, Any], variable: str, port: str,
+) -> None:
+    node = {**module.survey(root), "ssh_port": session, "networks": []}
+    asked = {**ASKED, "packet_filter": {**FILTER, **changed}, "ssh_port": asked_for}
+    remedy = refused(module.refuse_filter(node, asked), f"{variable} would close port {port}, by which Ansible is")
+    assert remedy.startswith(f"Take {port} out of {variable.partition(':')[0]}, or")
+    assert module.refuse_filter(node, {**asked, "packet_filter": None}) == []
+
+
+@pytest.mark.parametrize(("interface", "network", "words"), [
+    ("ens3", "10.42.7.0/24", "node_pod_cidr: 10.42.0.0/16 overlaps 10.42.7.0/24 on ens3"),
+    ("ens3", "10.0.0.0/8", "node_pod_cidr: 10.42.0.0/16 overlaps 10.0.0.0/8 on ens3"),
+    ("lo", "10.43.0.1/32", "node_service_cidr: 10.43.0.0/16 overlaps 10.43.0.1/32 on lo"),
+    ("cni0", "10.42.0.0/24", ""), ("flannel.1", "10.42.0.0/32", ""), ("ens3", "10.44.0.0/24", ""),
+])
+def test_networks_of_the_node_are_not_closed(root: Path, interface: str, network: str, words: str) -> None:
+    node = {**module.survey(root), "networks": [{"interface": interface, "network": network}] * 2}
+    asked = {**ASKED, "packet_filter": {**FILTER, "pod_interfaces": ["cni0", "flannel+"]}}
+    if network == "10.0.0.0/8":
+        pods, services = module.refuse_filter(node, asked)
+        assert services.msg.startswith("node_service_cidr")
+        refused([pods], words)
+    elif words:
+        assert f"Set {words.partition(':')[0]} to a network" in refused(module.refuse_filter(node, asked), words)
+    else:
+        assert module.refuse_filter(node, asked) == []
+
+
+def test_the_settings_file_comes_after_all_others() -> None:
+    """At boot the last one wins; Debian's 99-sysctl.conf is /etc/sysctl.conf."""
+    text = yaml.safe_load((ROOT / "roles/node/vars/main.yml").read_text())["__node_files"]
+    names = [Path(file["path"]).name for file in text if Path(file["path"]).parent.name == "sysctl.d"]
+    assert len(names) == 1 and names[0].endswith(".conf") and names[0] > "99-sysctl.conf"
 
 
 def test_room_is_what_is_free_and_what_the_volumes_have(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
