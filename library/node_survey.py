@@ -61,8 +61,13 @@ options:
     default: true
   packet_filter:
     description: Options of the module M(firewall) when it is to be used. Then they have to be right, and no other
-      program may be in charge of the packet filter.
+      program may be in charge of the packet filter. They must neither close the port by which Ansible is connected
+      nor hold a network that the node is in.
     type: dict
+  ssh_port:
+    description: Port by which Ansible is connected, when the node does not know it (C(SSH_CONNECTION)).
+    type: int
+    default: 22
 attributes:
   check_mode: {support: full}
   diff_mode: {support: none}
@@ -102,6 +107,11 @@ node:
     time_service: {description: Unit that keeps its clock; empty when none is installed., type: str}
     iptables: {description: Where iptables is; empty when it is not installed., type: str}
     filter_rival: {description: ufw or firewalld when it is in charge of the packet filter., type: str}
+    ssh_port: {description: Its port by which Ansible is connected; V(0) when it is not known., type: int}
+    networks:
+      description: IPv4 networks that it is in, each with C(interface) and C(network).
+      type: list
+      elements: dict
     marked: {description: Whether this project has been here., type: bool}
     storage: {description: O(storage_path) with its file system and room., type: dict}
 ansible_facts:
@@ -121,15 +131,19 @@ remedy:
 """
 
 import fnmatch
+import ipaddress
+import json
 import os
 import shutil
+import socket
+import struct
 import subprocess
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.node_firewall import FirewallError, Settings
+from ansible.module_utils.node_firewall import FirewallError, Settings, ports
 
 GIB = 1024**3
 MEASURE_SECONDS = 5.0
@@ -168,7 +182,7 @@ def survey(root: Path) -> dict[str, Any]:
         "systemd": (root / "run/systemd/system").is_dir(), "clock": time.time(), "timezone": timezone(root),
         "time_service": next((name for name in TIME_SERVICES if has_unit(root, name)), ""),
         "iptables": shutil.which("iptables", path=SEARCH_PATH) or "", "filter_rival": filter_rival(root),
-        "marked": (root / "etc/observer-node").is_dir(),
+        "ssh_port": ssh_port(root), "networks": networks(root), "marked": (root / "etc/observer-node").is_dir(),
     }
 
 
@@ -197,6 +211,49 @@ def filter_rival(root: Path) -> str:
     if pairs(root / "etc/ufw/ufw.conf", "=").get("ENABLED") == "yes":
         return "ufw"
     return "firewalld" if (root / "etc/systemd/system/multi-user.target.wants/firewalld.service").is_symlink() else ""
+
+
+def ssh_port(root: Path) -> int:
+    """The port of the node by which Ansible is connected, 0 when nobody knows.
+
+    sshd tells it to the session, and sudo drops it; so the processes that led to this one are asked, nearest first.
+    """
+    process = "self"
+    while process not in ("", "0"):
+        try:
+            environment = (root / "proc" / process / "environ").read_bytes()
+        except OSError:
+            return 0
+        for variable in environment.split(b"\0"):
+            name, _, value = variable.partition(b"=")
+            words = value.split()
+            if name == b"SSH_CONNECTION" and len(words) == 4 and words[3].isdigit():
+                return int(words[3])
+        process = pairs(root / "proc" / process / "status", ":").get("PPid", "")
+    return 0
+
+
+def networks(root: Path) -> list[dict[str, str]]:
+    """IPv4 networks that the node is in: of its addresses, and what else it reaches without a gateway."""
+    found = []
+    program = shutil.which("ip", path=SEARCH_PATH)
+    if program:
+        said = subprocess.run([program, "-json", "-4", "address"], stdout=subprocess.PIPE, check=False).stdout
+        for link in json.loads(said or "[]"):
+            found += [(link["ifname"], ipaddress.ip_interface(f"{address['local']}/{address['prefixlen']}").network)
+                      for address in link.get("addr_info", [])]
+    table = root / "proc/net/route"
+    for line in table.read_text().splitlines()[1:] if table.is_file() else []:
+        interface, destination, gateway, _, _, _, _, mask = line.split()[:8]
+        # `*` stands for no interface: a route that refuses.
+        if interface != "*" and int(gateway, 16) == 0 and int(mask, 16):
+            found.append((interface, ipaddress.ip_network(f"{dotted(destination)}/{dotted(mask)}")))
+    return [{"interface": interface, "network": str(network)} for interface, network in dict.fromkeys(found)]
+
+
+def dotted(word: str) -> str:
+    """An address as the kernel writes it in a table, a number in its own order of bytes."""
+    return socket.inet_ntoa(struct.pack("=L", int(word, 16)))
 
 
 # --- storage ------------------------------------------------------------------------------------
@@ -339,18 +396,49 @@ def refuse_kernel(node: dict[str, Any], asked: dict[str, Any]) -> list[Refusal]:
         found.append(Refusal(
             f"the kernel {node['kernel']} has no module {', '.join(missing)}.",
             "Install the modules of this kernel (on Ubuntu the package linux-modules-...), or boot the newest kernel."))
-    if asked["packet_filter"] and node["filter_rival"]:
+    return found
+
+
+def refuse_filter(node: dict[str, Any], asked: dict[str, Any]) -> list[Refusal]:
+    found: list[Refusal] = []
+    given = asked["packet_filter"]
+    if not given:
+        return found
+    if node["filter_rival"]:
         off = "ufw disable" if node["filter_rival"] == "ufw" else f"systemctl disable --now {node['filter_rival']}"
         found.append(Refusal(
             f"{node['filter_rival']} is in charge of the packet filter of the node.",
             f"Switch it off (`{off}`), or set node_firewall: false and let pods through by its own rules."))
-    if asked["packet_filter"]:
-        try:
-            Settings.read(asked["packet_filter"])
-        except FirewallError as error:
-            # The role's variables are these options with its name before them.
-            found.append(Refusal(f"node_{error}.", f"Correct node_{str(error).partition(':')[0]}: {error.remedy}."))
+    # The role's variables are these options with its name before them.
+    try:
+        settings = Settings.read(given)
+    except FirewallError as error:
+        return [*found, Refusal(f"node_{error}.", f"Correct node_{str(error).partition(':')[0]}: {error.remedy}.")]
+    port = node["ssh_port"] or asked["ssh_port"]
+    for option, numbers in (("closed_tcp_ports", given["closed_tcp_ports"]), ("port_range", [given["port_range"]])):
+        closed = [some for some in ports(option, numbers) if holds(some, port)]
+        if closed:
+            found.append(Refusal(
+                f"node_{option}: {closed[0].replace(':', '-')} would close port {port}, by which Ansible is connected.",
+                f"Take {port} out of node_{option}, or let sshd listen on another port and set ansible_port to it."))
+    for option, cluster, cidr in (("pod_cidr", "cluster_cidr", settings.pod_cidr),
+                                  ("service_cidr", "service_cidr", settings.service_cidr)):
+        for place in node["networks"]:
+            pods = any(fnmatch.fnmatchcase(place["interface"], name.replace("+", "*"))
+                       for name in settings.pod_interfaces)
+            if not pods and ipaddress.ip_network(cidr).overlaps(ipaddress.ip_network(place["network"])):
+                found.append(Refusal(
+                    f"node_{option}: {cidr} overlaps {place['network']} on {place['interface']}, a network that the"
+                    " node is in and that would be closed.",
+                    f"Set node_{option} to a network that the node is not in, and k3s_{cluster} to the same."))
+                break
     return found
+
+
+def holds(numbers: str, port: int) -> bool:
+    """Whether a port is one of ``a`` or ``a:b``."""
+    first, _, last = numbers.partition(":")
+    return int(first) <= port <= int(last or first)
 
 
 def refuse_services(asked: dict[str, Any]) -> list[Refusal]:
@@ -422,13 +510,14 @@ def main() -> None:
             "services_kept": {"type": "list", "elements": "str", "default": []},
             "swap": {"type": "bool", "default": True},
             "packet_filter": {"type": "dict"},
+            "ssh_port": {"type": "int", "default": 22},
         },
         supports_check_mode=True,
     )
     asked, root = module.params, Path("/")
     node = survey(root)
     refusals = [*refuse_system(node, asked), *refuse_memory(node, asked), *refuse_clock(node, asked),
-                *refuse_kernel(node, asked), *refuse_services(asked)]
+                *refuse_kernel(node, asked), *refuse_filter(node, asked), *refuse_services(asked)]
     if asked["storage_path"]:
         node["storage"] = storage(asked["storage_path"], root)
         more, warnings = refuse_storage(node["storage"], asked, root)

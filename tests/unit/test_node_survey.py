@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import ansible.module_utils
 import pytest
+import yaml
 
 from modules import ROOT, load, run
 
-import yaml
 ansible.module_utils.__path__.append(str(ROOT / "module_utils"))
 module = load("node_survey")
 
@@ -28,7 +31,7 @@ ASKED: dict[str, Any] = {
     "systems": {"debian": ["12"], "ubuntu": ["22.04", "24.04"]}, "architectures": ["aarch64", "x86_64"],
     "memory_mib": 4096, "clock_reference": 0, "clock_tolerance_seconds": 30, "timezone": "Asia/Seoul", "modules": [],
     "services_off": [], "services_kept": ["iscsid.*", "cloud-*", "ssh.*"], "swap": False, "packet_filter": None,
-    "storage_free_gib": 0,
+    "storage_free_gib": 0, "ssh_port": 22,
 }
 FILTER: dict[str, Any] = {
     "pod_cidr": "10.42.0.0/16", "service_cidr": "10.43.0.0/16", "pod_interfaces": ["cni0"], "closed_tcp_ports": [6443],
@@ -94,6 +97,53 @@ def test_this_machine_by_the_module() -> None:
     assert result["ansible_facts"]["architecture"] == os.uname().machine
 
 
+def process(root: Path, number: str, parent: str, **environment: str) -> None:
+    folder = root / "proc" / number
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "environ").write_bytes(b"".join(f"{name}={value}\0".encode() for name, value in environment.items()))
+    (folder / "status").write_text(f"Name:\tpython3\nPPid:\t{parent}\n")
+
+
+def test_the_port_of_the_session_is_found_behind_sudo(root: Path) -> None:
+    process(root, "self", "30", SUDO_USER="ubuntu")
+    process(root, "30", "20", PATH="/bin", SSH_CONNECTION="203.0.113.9 50000 10.0.0.4 2222", HOME="/home/ubuntu")
+    process(root, "20", "1", SSH_CONNECTION="203.0.113.9 40000 10.0.0.4 22")
+    assert module.ssh_port(root) == 2222
+    process(root, "30", "1", SSH_CONNECTION="odd")
+    process(root, "1", "0")
+    assert module.ssh_port(root) == 0
+    (root / "proc/1/environ").unlink()
+    assert module.ssh_port(root) == 0
+
+
+def test_the_port_of_a_real_session_without_its_variable() -> None:
+    """A parent that has it, a child that does not, as sudo leaves it."""
+    code = f"import sys; sys.path.insert(0, {str(ROOT / 'tests/unit')!r}); import test_node_survey as test;" \
+           "from pathlib import Path; print(test.module.ssh_port(Path('/')))"
+    done = subprocess.run(
+        ["sh", "-c", 'env -u SSH_CONNECTION "$@"; true', "sh", sys.executable, "-c", code], check=True, text=True,
+        capture_output=True, env={**os.environ, "SSH_CONNECTION": "203.0.113.9 50000 10.0.0.4 2222"})
+    assert done.stdout.strip() == "2222"
+
+
+def test_networks_are_those_of_addresses_and_connected_routes() -> None:
+    """In a network namespace of the test's own."""
+    code = f"import sys; sys.path.insert(0, {str(ROOT / 'tests/unit')!r}); import json, test_node_survey as test;" \
+           "from pathlib import Path; print(json.dumps(test.module.networks(Path('/'))))"
+    script = """
+        ip link set lo up; ip link add eth7 type veth peer name far; ip link set eth7 up; ip link set far up
+        ip address add 10.0.0.4/24 dev eth7; ip address add 10.43.0.9/32 dev eth7
+        ip route add 172.20.0.0/16 dev eth7; ip route add 10.42.1.0/24 via 10.0.0.5; ip route add default via 10.0.0.1
+        ip route add unreachable 10.99.0.0/16
+        exec "$@" """
+    done = subprocess.run(["unshare", "--net", "sh", "-ec", script, "sh", sys.executable, "-c", code],
+                          capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = sorted((place["interface"], place["network"]) for place in json.loads(done.stdout))
+    assert found == [("eth7", "10.0.0.0/24"), ("eth7", "10.43.0.9/32"), ("eth7", "172.20.0.0/16"),
+                     ("lo", "127.0.0.0/8")]
+
+
 # --- refusals -----------------------------------------------------------------------------------
 
 
@@ -102,6 +152,8 @@ def test_nothing_is_refused(root: Path) -> None:
     fits = {**ASKED, "architectures": [node["architecture"]], "swap": True, "services_off": ["cups.service"]}
     assert module.refuse_system(node, fits) == module.refuse_memory(node, fits) == []
     assert module.refuse_clock(node, fits) == module.refuse_kernel(node, fits) == module.refuse_services(fits) == []
+    here = {**node, "ssh_port": 22, "networks": [{"interface": "eth0", "network": "10.0.0.0/24"}]}
+    assert module.refuse_filter(here, {**fits, "packet_filter": FILTER}) == []
 
 
 @pytest.mark.parametrize(("release", "name"), [
@@ -161,22 +213,63 @@ def test_without_modprobe(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_somebody_else_in_charge_of_the_packet_filter(root: Path) -> None:
     asked = {**ASKED, "packet_filter": FILTER}
     (root / "etc/ufw/ufw.conf").write_text("# settings\nENABLED=yes\n")
-    remedy = refused(module.refuse_kernel(module.survey(root), asked), "ufw is in charge")
+    remedy = refused(module.refuse_filter(module.survey(root), asked), "ufw is in charge")
     assert "ufw disable" in remedy and "node_firewall: false" in remedy
-    assert module.refuse_kernel(module.survey(root), ASKED) == []
+    assert module.refuse_filter(module.survey(root), ASKED) == []
     (root / "etc/ufw/ufw.conf").unlink()
     wants = root / "etc/systemd/system/multi-user.target.wants"
     wants.mkdir(parents=True)
     (wants / "firewalld.service").symlink_to("/lib/systemd/system/firewalld.service")
-    remedy = refused(module.refuse_kernel(module.survey(root), asked), "firewalld is in charge")
+    remedy = refused(module.refuse_filter(module.survey(root), asked), "firewalld is in charge")
     assert "disable --now firewalld" in remedy
 
 
 def test_rules_that_cannot_be(root: Path) -> None:
     """Here and not when they are put in place, because then the node is changed already."""
     asked = {**ASKED, "packet_filter": {**FILTER, "closed_tcp_ports": ["6443", "api"]}}
-    remedy = refused(module.refuse_kernel(module.survey(root), asked), "node_closed_tcp_ports: 'api' is neither a port")
+    remedy = refused(module.refuse_filter(module.survey(root), asked), "node_closed_tcp_ports: 'api' is neither a port")
     assert remedy.startswith("Correct node_closed_tcp_ports: give numbers")
+
+
+@pytest.mark.parametrize(("session", "asked_for", "changed", "variable", "port"), [
+    (22, 2222, {"closed_tcp_ports": ["6443", "20-25"]}, "node_closed_tcp_ports: 20-25", "22"),
+    (0, 2222, {"closed_tcp_ports": [2222]}, "node_closed_tcp_ports: 2222", "2222"),
+    (30022, 22, {}, "node_port_range: 30000-32767", "30022"),
+])
+def test_ansible_does_not_shut_itself_out(
+    root: Path, session: int, asked_for: int, changed: dict[str, Any], variable: str, port: str,
+) -> None:
+    node = {**module.survey(root), "ssh_port": session, "networks": []}
+    asked = {**ASKED, "packet_filter": {**FILTER, **changed}, "ssh_port": asked_for}
+    remedy = refused(module.refuse_filter(node, asked), f"{variable} would close port {port}, by which Ansible is")
+    assert remedy.startswith(f"Take {port} out of {variable.partition(':')[0]}, or")
+    assert module.refuse_filter(node, {**asked, "packet_filter": None}) == []
+
+
+@pytest.mark.parametrize(("interface", "network", "words"), [
+    ("ens3", "10.42.7.0/24", "node_pod_cidr: 10.42.0.0/16 overlaps 10.42.7.0/24 on ens3"),
+    ("ens3", "10.0.0.0/8", "node_pod_cidr: 10.42.0.0/16 overlaps 10.0.0.0/8 on ens3"),
+    ("lo", "10.43.0.1/32", "node_service_cidr: 10.43.0.0/16 overlaps 10.43.0.1/32 on lo"),
+    ("cni0", "10.42.0.0/24", ""), ("flannel.1", "10.42.0.0/32", ""), ("ens3", "10.44.0.0/24", ""),
+])
+def test_networks_of_the_node_are_not_closed(root: Path, interface: str, network: str, words: str) -> None:
+    node = {**module.survey(root), "networks": [{"interface": interface, "network": network}] * 2}
+    asked = {**ASKED, "packet_filter": {**FILTER, "pod_interfaces": ["cni0", "flannel+"]}}
+    if network == "10.0.0.0/8":
+        pods, services = module.refuse_filter(node, asked)
+        assert services.msg.startswith("node_service_cidr")
+        refused([pods], words)
+    elif words:
+        assert f"Set {words.partition(':')[0]} to a network" in refused(module.refuse_filter(node, asked), words)
+    else:
+        assert module.refuse_filter(node, asked) == []
+
+
+def test_the_settings_file_comes_after_all_others() -> None:
+    """At boot the last one wins; Debian's 99-sysctl.conf is /etc/sysctl.conf."""
+    text = yaml.safe_load((ROOT / "roles/node/vars/main.yml").read_text())["__node_files"]
+    names = [Path(file["path"]).name for file in text if Path(file["path"]).parent.name == "sysctl.d"]
+    assert len(names) == 1 and names[0].endswith(".conf") and names[0] > "99-sysctl.conf"
 
 
 @pytest.mark.parametrize("unit", ["iscsid.service", "iscsid.socket", "cloud-init.service", "ssh.socket"])
@@ -229,47 +322,6 @@ def test_storage_on_a_disk_that_is_not_mounted(root: Path) -> None:
     (root / "etc/fstab").write_text("LABEL=data /opt/platform ext4 nofail 0 2\n# LABEL=x /opt ext4 defaults 0 0\n")
     assert "mount /opt/platform" in refused(look(root, "/opt/platform/storage")[0], "/opt/platform is in /etc/fstab")
     assert look(root, "/opt/platform2/storage") == ([], [])
-
-
-@pytest.mark.parametrize(("session", "asked_for", "changed", "variable", "port"), [
-    (22, 2222, {"closed_tcp_ports": ["6443", "20-25"]}, "node_closed_tcp_ports: 20-25", "22"),
-    (0, 2222, {"closed_tcp_ports": [2222]}, "node_closed_tcp_ports: 2222", "2222"),
-    (30022, 22, {}, "node_port_range: 30000-32767", "30022"),
-])
-def test_ansible_does_not_shut_itself_out(
-    root: Path, session: int, asked_for: int, changed: dict[str, Any], variable: str, port: str,
-) -> None:
-    node = {**module.survey(root), "ssh_port": session, "networks": []}
-    asked = {**ASKED, "packet_filter": {**FILTER, **changed}, "ssh_port": asked_for}
-    remedy = refused(module.refuse_filter(node, asked), f"{variable} would close port {port}, by which Ansible is")
-    assert remedy.startswith(f"Take {port} out of {variable.partition(':')[0]}, or")
-    assert module.refuse_filter(node, {**asked, "packet_filter": None}) == []
-
-
-@pytest.mark.parametrize(("interface", "network", "words"), [
-    ("ens3", "10.42.7.0/24", "node_pod_cidr: 10.42.0.0/16 overlaps 10.42.7.0/24 on ens3"),
-    ("ens3", "10.0.0.0/8", "node_pod_cidr: 10.42.0.0/16 overlaps 10.0.0.0/8 on ens3"),
-    ("lo", "10.43.0.1/32", "node_service_cidr: 10.43.0.0/16 overlaps 10.43.0.1/32 on lo"),
-    ("cni0", "10.42.0.0/24", ""), ("flannel.1", "10.42.0.0/32", ""), ("ens3", "10.44.0.0/24", ""),
-])
-def test_networks_of_the_node_are_not_closed(root: Path, interface: str, network: str, words: str) -> None:
-    node = {**module.survey(root), "networks": [{"interface": interface, "network": network}] * 2}
-    asked = {**ASKED, "packet_filter": {**FILTER, "pod_interfaces": ["cni0", "flannel+"]}}
-    if network == "10.0.0.0/8":
-        pods, services = module.refuse_filter(node, asked)
-        assert services.msg.startswith("node_service_cidr")
-        refused([pods], words)
-    elif words:
-        assert f"Set {words.partition(':')[0]} to a network" in refused(module.refuse_filter(node, asked), words)
-    else:
-        assert module.refuse_filter(node, asked) == []
-
-
-def test_the_settings_file_comes_after_all_others() -> None:
-    """At boot the last one wins; Debian's 99-sysctl.conf is /etc/sysctl.conf."""
-    text = yaml.safe_load((ROOT / "roles/node/vars/main.yml").read_text())["__node_files"]
-    names = [Path(file["path"]).name for file in text if Path(file["path"]).parent.name == "sysctl.d"]
-    assert len(names) == 1 and names[0].endswith(".conf") and names[0] > "99-sysctl.conf"
 
 
 def test_room_is_what_is_free_and_what_the_volumes_have(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
