@@ -99,6 +99,10 @@ def show(names: list[str]) -> dict[str, dict[str, str]]:
         raise OSError(f"systemctl show: {done.stderr.strip() or 'no answer'}")
     for name, block in zip(names, blocks, strict=True):
         found[name] = dict(line.partition("=")[::2] for line in block.splitlines())
+        if found[name].get("UnitFileState") == "generated":
+            # Of a script in init.d only its start links say whether it starts at boot.
+            said = subprocess.run(["systemctl", "is-enabled", "--", name], capture_output=True, text=True, check=False)
+            found[name]["UnitFileState"] = said.stdout.strip() or "generated"
     return found
 
 

@@ -38,6 +38,36 @@ def test_only_what_differs(found: dict[str, str], wanted: dict[str, Any], expect
     assert lines(found, **wanted) == expected
 
 
+SYSTEMCTL = """\
+#!/bin/sh
+echo "$*" >> {log}
+case "$1" in
+    show) printf 'Id=a.service\\nUnitFileState=enabled\\n\\nId=b.service\\nUnitFileState=generated\\n' ;;
+    is-enabled) echo "$3 is not a native service, redirecting to systemd-sysv-install." >&2; echo {answer}; {end} ;;
+esac
+"""
+
+
+@pytest.mark.parametrize(("answer", "end", "off", "on"), [
+    ("enabled", "exit 0", ["disabled"], []), ("disabled", "exit 1", [], ["enabled"]),
+    ("generated", "exit 0", [], ["enabled"]),
+])
+def test_a_script_of_init_d_is_enabled_when_it_has_start_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, end: str, off: list[str], on: list[str],
+) -> None:
+    log = tmp_path / "log"
+    (tmp_path / "systemctl").write_text(SYSTEMCTL.format(log=log, answer=answer, end=end))
+    (tmp_path / "systemctl").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    found = units.show(["a.service", "b.service"])
+    assert lines(found["b.service"], enabled=False) == off
+    assert lines(found["b.service"], enabled=True) == on
+    assert lines(found["a.service"], enabled=True) == []
+    # One question about all, and one more only about the script.
+    assert [line.split()[0] for line in log.read_text().splitlines()] == ["show", "is-enabled"]
+    assert log.read_text().endswith("-- b.service\n")
+
+
 def test_restarted_when_a_file_was_written_after_its_start(tmp_path: Path) -> None:
     file = tmp_path / "config"
     file.write_text("")
