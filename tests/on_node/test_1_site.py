@@ -246,28 +246,47 @@ def test_hand_edits_are_reported_exactly_and_mended(site: Site, provisioned: Run
     assert serving(site)
 
 
-def test_closed_from_outside(site: Site, bare: Site, provisioned: Run) -> None:
-    """Probed from another host: ssh answers, nothing of Kubernetes does."""
+def link_local(site: Site) -> tuple[str, str]:
+    """The interface of the bed's network on a node, and its link-local IPv6 address; empty when it has none."""
+    lines = [line.split()[1:4] for line in site.ssh("ip -oneline address show").splitlines()]
+    interface = next(name for name, _, address in lines if address.partition("/")[0] == site.node.address)
+    return interface, next((address.partition("/")[0] for name, _, address in lines
+                            if name == interface and address.startswith("fe80:")), "")
+
+
+def closed(site: Site, bare: Site) -> None:
+    """Probed from another host: ssh answers, nothing of Kubernetes does; by IPv6 too when the two reach each other."""
     site.kubectl(f"-n {NAMESPACE} create service nodeport probe --tcp=8000:8000 --node-port=30999")
     site.kubectl(f"-n {NAMESPACE} set selector service probe app=observer")
     try:
-        def opened(port: int, kind: str = "tcp") -> bool:
+        def opened(address: str, port: int) -> bool:
             return "open" in bare.ssh(
-                f"timeout 3 bash -c '</dev/{kind}/{site.node.address}/{port}' 2>/dev/null && echo open || echo closed")
-        assert opened(22)
-        for port in (6443, 10250, 10256, 30999, 8000, 5432, 6444):
-            assert not opened(port), port
+                f"timeout 3 bash -c '</dev/tcp/{address}/{port}' 2>/dev/null && echo open || echo closed")
+        addresses = [site.node.address]
+        assert opened(site.node.address, 22)
+        (_, inside), (interface, _) = link_local(site), link_local(bare)
+        if inside and opened(f"{inside}%{interface}", 22):
+            addresses.append(f"{inside}%{interface}")
+        print(f"probed: {', '.join(addresses)}")
+        for address in addresses:
+            for port in (6443, 10250, 10256, 30999, 8000, 5432, 6444):
+                assert not opened(address, port), (address, port)
     finally:
         site.kubectl(f"-n {NAMESPACE} delete service probe")
 
 
-def test_a_reboot_brings_everything_back_without_ansible(site: Site, provisioned: Run) -> None:
+def test_closed_from_outside(site: Site, bare: Site, provisioned: Run) -> None:
+    closed(site, bare)
+
+
+def test_a_reboot_brings_everything_back_without_ansible(site: Site, bare: Site, provisioned: Run) -> None:
     rules = site.ssh("sudo iptables -S InstanceServices")
     started = time.monotonic()
     nodes.reboot(site.node)
     wait_for(lambda: serving(site), "Observer after a reboot", 180)
     print(f"serves {time.monotonic() - started:.0f} s after the reboot was asked for")
     assert site.ssh("sudo iptables -S InstanceServices") == rules
+    closed(site, bare)
     assert site.play("--check").ok().changes == []
 
 
