@@ -9,8 +9,10 @@ short_description: Download files that are pinned by checksum, and put them in p
 description:
   - In the phase V(fetch) every file whose place does not hold the pinned content is downloaded into a staging folder
     and checked there. When one cannot be had, everything that this call has downloaded is removed again, so that
-    the node is as it was.
-  - In the phase V(install) the checked files are renamed into place.
+    the node is as it was. What an earlier run left in the staging folder and nobody needs any more goes; that is no
+    change of the node and not reported.
+  - In the phase V(install) the checked files are renamed into place, with the time of that as the time of their
+    last write, and what is in place gets its mode and root as its owner.
   - A file that is in place is not downloaded again, and the network is not used.
 options:
   files:
@@ -67,13 +69,18 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changes:
-  description: One line a file, the same in check mode as in the run after it.
+  description: One line a changed thing, the same in check mode as in the run after it.
   returned: always
   type: list
   elements: str
-  sample: ["/usr/local/bin/k3s: installed"]
+  sample: ["/usr/local/bin/k3s: installed", "/usr/local/bin/kustomize: mode 0600 to 0755"]
 pending:
   description: Paths that do not hold the pinned content yet.
+  returned: always
+  type: list
+  elements: str
+wrong:
+  description: Those, and paths whose mode or owner is another. With none the phase V(install) has nothing to do.
   returned: always
   type: list
   elements: str
@@ -82,7 +89,9 @@ pending:
 import contextlib
 import hashlib
 import os
+import re
 import shutil
+import stat
 import urllib.error
 import urllib.request
 from typing import Any
@@ -108,6 +117,17 @@ def digest(path: str) -> str | None:
             return summed.hexdigest()
     except (FileNotFoundError, NotADirectoryError):
         return None
+
+
+def rights(file: dict[str, Any]) -> list[str]:
+    """What of mode and owner differs, in the words of the result."""
+    found, mode = os.stat(file["path"]), int(file["mode"], 8)
+    lines = []
+    if stat.S_IMODE(found.st_mode) != mode:
+        lines.append(f"{file['path']}: mode {stat.S_IMODE(found.st_mode):04o} to {mode:04o}")
+    if (found.st_uid, found.st_gid) != (0, 0):
+        lines.append(f"{file['path']}: owner {found.st_uid}:{found.st_gid} to 0:0")
+    return lines
 
 
 def download(url: str, sha256: str, target: str, timeout: int) -> None:
@@ -156,11 +176,26 @@ def remove(paths: list[str], folder: str, made: bool) -> None:
             os.rmdir(folder)
 
 
+def tidy(staging: str, needed: set[str]) -> None:
+    """Take away downloads, whole or in part, that a run which was interrupted has left and nobody needs."""
+    if not os.path.isdir(staging):
+        return
+    for name in os.listdir(staging):
+        if re.fullmatch(r"[0-9a-f]{64}(\.part)?", name) and name not in needed:
+            os.unlink(os.path.join(staging, name))
+    with contextlib.suppress(OSError):
+        os.rmdir(staging)
+
+
 def fetch(files: list[dict[str, Any]], staging: str, timeout: int, *, check: bool) -> list[str]:
     """Have every file staged whose place holds something else. Returns the lines of what was downloaded."""
     missing = [file for file in files if digest(os.path.join(staging, file["sha256"])) != file["sha256"]]
     changes = [f"{file['url']}: downloaded" for file in missing]
-    if check or not missing:
+    if check:
+        return changes
+    # First, since it may be what fills the disk.
+    tidy(staging, {file["sha256"] for file in files})
+    if not missing:
         return changes
     made = not os.path.isdir(staging)
     os.makedirs(staging, mode=0o700, exist_ok=True)
@@ -173,6 +208,22 @@ def fetch(files: list[dict[str, Any]], staging: str, timeout: int, *, check: boo
     except CannotError:
         remove(done, staging, made)
         raise
+    return changes
+
+
+def set_rights(path: str, mode: str) -> None:
+    os.chown(path, 0, 0)
+    os.chmod(path, int(mode, 8))
+
+
+def mend(files: list[dict[str, Any]], *, check: bool) -> list[str]:
+    """Give what is in place its mode and owner. Returns the lines of what differed."""
+    changes = []
+    for file in files:
+        lines = rights(file)
+        if lines and not check:
+            set_rights(file["path"], file["mode"])
+        changes += lines
     return changes
 
 
@@ -196,8 +247,9 @@ def install(files: list[dict[str, Any]], staging: str, *, check: bool) -> list[s
         except OSError:
             # Another file system.
             shutil.copyfile(staged, beside)
-        os.chown(beside, 0, 0)
-        os.chmod(beside, int(file["mode"], 8))
+        set_rights(beside, file["mode"])
+        # A process that started after the download but before this has not read it.
+        os.utime(beside)
         os.rename(beside, file["path"])
         os.unlink(staged)
     if not check:
@@ -224,21 +276,27 @@ def main() -> None:
     )
     staging, check = module.params["staging"], module.check_mode
     files = [{**file, "sha256": file["sha256"].lower()} for file in module.params["files"]]
-    wrong = [file for file in files if len(file["sha256"]) != 64 or set(file["sha256"]) - set("0123456789abcdef")]
-    if wrong:
-        module.fail_json(msg=f"the SHA-256 pinned for {wrong[0]['url']} is not 64 hexadecimal digits",
+    unpinned = [file for file in files if not re.fullmatch("[0-9a-f]{64}", file["sha256"])]
+    if unpinned:
+        module.fail_json(msg=f"the SHA-256 pinned for {unpinned[0]['url']} is not 64 hexadecimal digits",
                          remedy="correct it in k3s_checksums")
+    malformed = [file for file in files if not re.fullmatch("0?[0-7]{3,4}", file["mode"])]
+    if malformed:
+        module.fail_json(msg=f"{malformed[0]['path']}: mode {malformed[0]['mode']} is not octal",
+                         remedy="quote it: mode: '0644'")
     pending = [file for file in files if digest(file["path"]) != file["sha256"]]
+    held = [file for file in files if file not in pending]
     try:
+        wrong = [file["path"] for file in files if file in pending or rights(file)]
         if module.params["phase"] == "fetch":
             changes = fetch(pending, staging, module.params["timeout"], check=check)
         else:
-            changes = install(pending, staging, check=check)
+            changes = install(pending, staging, check=check) + mend(held, check=check)
     except CannotError as error:
         module.fail_json(msg=str(error), remedy=error.remedy)
     except OSError as error:
         module.fail_json(msg=f"{error.filename}: {error.strerror}", remedy="mend it on the node and run again")
-    module.exit_json(changed=bool(changes), changes=changes, pending=[file["path"] for file in pending])
+    module.exit_json(changed=bool(changes), changes=changes, pending=[file["path"] for file in pending], wrong=wrong)
 
 
 if __name__ == "__main__":

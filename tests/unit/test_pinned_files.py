@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -73,6 +75,55 @@ def test_a_hand_edit_of_what_is_in_place_is_mended(pages: Any, tmp_path: Path) -
     assert place.read_bytes() == CONTENT
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives a file to somebody else")
+def test_mode_and_owner_are_mended_without_a_download(pages: Any, tmp_path: Path) -> None:  # noqa: ANN401
+    files = declared(pages, tmp_path, "right")
+    for phase in ("fetch", "install"):
+        run("pinned_files", phase=phase, **files)
+    place = tmp_path / "places" / "right"
+    place.chmod(0o600)
+    os.chown(place, 1000, 0)
+    before = place.stat().st_mtime_ns
+    fetched = run("pinned_files", phase="fetch", **files)
+    assert (fetched["changes"], fetched["pending"], fetched["wrong"]) == ([], [], [str(place)])
+    mended = four_times("pinned_files", phase="install", **files)
+    assert mended[1]["changes"] == [f"{place}: mode 0600 to 0755", f"{place}: owner 1000:0 to 0:0"]
+    found = place.stat()
+    assert (found.st_mode & 0o7777, found.st_uid, found.st_gid) == (0o755, 0, 0)
+    assert run("pinned_files", phase="fetch", **files)["wrong"] == []
+    # Nothing was written, so nothing has to be restarted.
+    assert found.st_mtime_ns == before
+    assert pages.asked == 1
+
+
+def test_what_is_installed_bears_the_time_of_that(pages: Any, tmp_path: Path) -> None:  # noqa: ANN401
+    files = declared(pages, tmp_path, "right")
+    run("pinned_files", phase="fetch", **files)
+    os.utime(tmp_path / "staging" / SHA256, (1, 1))
+    before = time.time() - 1
+    run("pinned_files", phase="install", **files)
+    assert (tmp_path / "places" / "right").stat().st_mtime >= before
+
+
+def test_what_interrupted_runs_left_goes_unreported(pages: Any, tmp_path: Path) -> None:  # noqa: ANN401
+    files = declared(pages, tmp_path, "right")
+    run("pinned_files", phase="fetch", **files)
+    left = [tmp_path / "staging" / name for name in ("a" * 64, "b" * 64 + ".part")]
+    for path in left:
+        path.touch()
+    mine = tmp_path / "staging" / "mine"
+    mine.touch()
+    assert run("pinned_files", phase="fetch", check=True, **files)["changes"] == [] and left[0].exists()
+    assert run("pinned_files", phase="fetch", **files)["changes"] == []
+    assert sorted(path.name for path in mine.parent.iterdir()) == sorted([SHA256, "mine"])
+    mine.unlink()
+    run("pinned_files", phase="install", **files)
+    mine.parent.mkdir()
+    left[0].touch()
+    assert run("pinned_files", phase="fetch", **files)["changed"] is False
+    assert not mine.parent.exists()
+
+
 @pytest.mark.parametrize(("name", "words"), [
     ("short", "was cut off after 100000 of 1800000 bytes"),
     ("wrong", f"but {SHA256} is pinned: nothing of it was kept"),
@@ -94,3 +145,9 @@ def test_nobody_answers(tmp_path: Path) -> None:
 def test_a_pin_that_is_none(tmp_path: Path) -> None:
     result = run("pinned_files", phase="fetch", files=[{"url": "http://x/k3s", "sha256": "abc", "path": "/nowhere"}])
     assert "not 64 hexadecimal digits" in result["msg"] and "k3s_checksums" in result["remedy"]
+
+
+def test_a_mode_that_is_none(tmp_path: Path) -> None:
+    result = run("pinned_files", phase="fetch", files=[
+        {"url": "http://x/k3s", "sha256": SHA256, "path": str(tmp_path / "k3s"), "mode": "rwx"}])
+    assert "mode rwx is not octal" in result["msg"] and result["remedy"]
