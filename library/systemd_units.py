@@ -46,6 +46,11 @@ options:
         description: Whether to wait until the unit says that it is up. Without it only a failure to queue is seen.
         type: bool
         default: true
+      timeout:
+        description: >-
+          Longest wait for its start or restart, in seconds. It then goes on starting, but the module fails. Left out,
+          only the unit's own limit counts.
+        type: int
       optional:
         description: A unit that the node does not have is right as it is.
         type: bool
@@ -148,6 +153,20 @@ def last_words(name: str) -> str:
     return " / ".join(line.strip() for line in done.stdout.splitlines() if line.strip())[-600:]
 
 
+def act(words: list[str], timeout: int | None) -> str:
+    """Have systemctl do one step; what went wrong, or nothing.
+
+    :param timeout: seconds that a start or restart is waited for; None waits as long as systemd does.
+    """
+    try:
+        # Nobody is there to be asked, and an agent that asks would outlive a systemctl that was waited for in vain.
+        done = subprocess.run(["systemctl", "--quiet", "--no-ask-password", *words], capture_output=True, text=True,
+                              check=False, timeout=timeout if words[0] in ("start", "restart") else None)
+    except subprocess.TimeoutExpired:
+        return f"it was not up after {timeout} s, and is still starting."
+    return (done.stderr.strip().splitlines() or ["no reason given"])[0] if done.returncode else ""
+
+
 def main() -> None:
     """Ask once, then change what differs."""
     module = AnsibleModule(
@@ -159,6 +178,7 @@ def main() -> None:
             "restart_after": {"type": "list", "elements": "path", "default": []},
             "restart": {"type": "bool", "default": False},
             "wait": {"type": "bool", "default": True},
+            "timeout": {"type": "int"},
             "optional": {"type": "bool", "default": False},
         }}},
         supports_check_mode=True,
@@ -175,12 +195,12 @@ def main() -> None:
         module.fail_json(msg=f"systemd does not answer: {error}", remedy="look at `systemctl status` on the node")
     steps = [step for unit in units for step in plan(unit, found[unit["name"]])]
     changes = [line for line, _ in steps]
+    timeouts = {unit["name"]: unit["timeout"] for unit in units}
     if not module.check_mode:
         for number, (line, words) in enumerate(steps):
-            done = subprocess.run(["systemctl", "--quiet", *words], capture_output=True, text=True, check=False)
-            if done.returncode:
-                name = words[-1]
-                reason = (done.stderr.strip().splitlines() or ["no reason given"])[0]
+            name = words[-1]
+            reason = act(words, timeouts[name])
+            if reason:
                 module.fail_json(
                     msg=f"{line} failed: {reason} The journal ends with: {last_words(name)}",
                     changed=number > 0, changes=changes[:number],

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from modules import load
+from modules import load, run
 
 units = load("systemd_units")
 ABSENT = {"LoadState": "not-found", "ActiveState": "inactive"}
@@ -79,3 +79,20 @@ def test_restarted_when_a_file_was_written_after_its_start(tmp_path: Path) -> No
     file.write_text("new")
     os.utime(file, (time.time() + 1, time.time() + 1))
     assert lines(started, **wanted) == ["restarted"]
+
+
+def test_a_start_that_hangs_is_not_waited_for_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With programs in the places of systemctl and journalctl, since a machine that tests need not run systemd."""
+    for name, script in {
+        "systemctl": '[ "$1" = show ] || exec sleep 60; echo LoadState=loaded; echo ActiveState=inactive',
+        "journalctl": "echo Waiting for the datastore",
+    }.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    started = time.monotonic()
+    result = run("systemd_units", units=[{"name": "x.service", "state": "started", "timeout": 1}])
+    assert time.monotonic() - started < 10
+    assert result["msg"] == ("x.service: started failed: it was not up after 1 s, and is still starting."
+                             " The journal ends with: Waiting for the datastore")
+    assert "journalctl -u x.service" in result["remedy"]
