@@ -9,6 +9,8 @@ short_description: Look at the K3s of a node before anything is changed, and ref
 description:
   - Refuses a cluster that this project did not make, an older version than the one that is there, a step over
     a minor version, a token that the datastore was not made with, and a port that something else holds.
+  - A cluster is this project's when K3s' unit or its config.yaml has the header line that the role k3s writes,
+    whole and at the start of a line. The project's name elsewhere, as in a label, does not count.
   - Changes nothing.
 options:
   version:
@@ -28,10 +30,6 @@ options:
     description: The token that is wanted, in its short form.
     type: str
     required: true
-  mark:
-    description: Text that files of this project contain.
-    type: str
-    default: observer-node
   binary:
     description: Place of the binary.
     type: path
@@ -78,6 +76,8 @@ from ansible.module_utils.basic import AnsibleModule
 UNITS = ("/etc/systemd/system/k3s.service", "/etc/systemd/system/k3s-agent.service")
 CONFIG = "/etc/rancher/k3s/config.yaml"
 MARKER = "/etc/observer-node"
+MARK = re.compile(r"^# observer-node: (?:settings of )?K3s; changes made here are undone\.$", re.MULTILINE)
+"""The header line of the role's config.yaml.j2 and k3s.service.j2."""
 OTHERS = {
     "/etc/kubernetes/manifests": "kubeadm", "/var/snap/microk8s": "MicroK8s", "/var/lib/k0s": "k0s",
     "/etc/rancher/rke2": "RKE2",
@@ -102,7 +102,7 @@ def text(path: str) -> str:
         return ""
 
 
-def foreign(mark: str, binary: str, data_dir: str) -> str | None:
+def foreign(binary: str, data_dir: str) -> str | None:
     """What shows that somebody else put a cluster on the node.
 
     Our K3s role writes its marked settings before there is a binary, a unit or data, so a node with any of those
@@ -113,7 +113,7 @@ def foreign(mark: str, binary: str, data_dir: str) -> str | None:
             return f"{name} ({path})"
     units = [text(path) for path in UNITS]
     config = text(CONFIG)
-    if any(mark in found for found in [*units, config]):
+    if any(map(MARK.search, [*units, config])):
         return None
     if not any([*units, config]) and os.path.isdir(MARKER):
         return None
@@ -205,7 +205,6 @@ def main() -> None:
             "sha256": {"type": "str", "required": True},
             "kind": {"choices": ["server", "agent"], "default": "server"},
             "token": {"type": "str", "required": True, "no_log": True},
-            "mark": {"type": "str", "default": "observer-node"},
             "binary": {"type": "path", "default": "/usr/local/bin/k3s"},
             "data_dir": {"type": "path", "default": "/var/lib/rancher/k3s"},
         },
@@ -215,7 +214,7 @@ def main() -> None:
     binary, data_dir = params["binary"], params["data_dir"]
     try:
         parsed(params["version"])
-        found = foreign(params["mark"], binary, data_dir)
+        found = foreign(binary, data_dir)
         if found:
             raise RefusedError(f"the node has a cluster that this project did not make: {found}", ADOPT)
         installed = ""
