@@ -172,6 +172,8 @@ RESTARTING: Edits = {
                       [f"k3s: {K3S}/config.yaml: content", "k3s: k3s.service: restarted"]),
     "K3s' registries": (edit(f"rm {K3S}/registries.yaml"),
                         [f"k3s: {K3S}/registries.yaml: created", "k3s: k3s.service: restarted"]),
+    "registry's CA": (edit(f"rm {K3S}/registry-ca.crt"),
+                      [f"k3s: {K3S}/registry-ca.crt: created", "k3s: k3s.service: restarted"]),
     "unit": (edit("sed -i /TasksMax/d /etc/systemd/system/k3s.service"),
              ["k3s: /etc/systemd/system/k3s.service: content", "k3s: k3s.service: restarted"]),
     "binary": (edit("echo >> /usr/local/bin/k3s.new; cat /usr/local/bin/k3s >> /usr/local/bin/k3s.new;"
@@ -184,6 +186,9 @@ CALM: Edits = {
     "token file": (edit(f"echo other > {K3S}/token"), [f"k3s: {K3S}/token: content"]),
     "unit at boot": (edit("systemctl disable --quiet k3s.service"), ["k3s: k3s.service: enabled"]),
     "command": (edit("ln -sf /bin/true /usr/local/bin/crictl"), ["k3s: /usr/local/bin/crictl: target"]),
+    "binary's rights": (edit("chown 1000 /usr/local/bin/k3s; chmod 700 /usr/local/bin/k3s"),
+                        ["k3s: /usr/local/bin/k3s: mode 0700 to 0755",
+                         "k3s: /usr/local/bin/k3s: owner 1000:0 to 0:0"]),
     "images": (edit(f"rm {IMAGES}"),
                ["k3s: RELEASE/k3s-airgap-images-amd64.tar.zst: downloaded", f"k3s: {IMAGES}: installed"]),
     "volumes' folder": (edit("chmod 755 /opt/local-path-provisioner"),
