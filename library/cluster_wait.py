@@ -13,7 +13,7 @@ description:
     SealedSecret cannot be opened, or the API server refuses the pods. Each has a grace in which it may pass.
   - Says what it waits for when that changes, and at least every 20 seconds.
   - A pod that was in back-off before the waiting began is deleted once for a fresh try, and so is a pod that keeps a
-    StatefulSet from taking its new template.
+    StatefulSet from taking its new template. That is the only change this module makes.
   - Needs no connection to the host.
 options:
   kubeconfig:
@@ -70,14 +70,25 @@ options:
         becomes ready and ends soon after.
     type: int
     default: 0
+  crash_grace:
+    description:
+      - A container that ends again and again ends the waiting when it does so for this many seconds, or has ended four
+        times. What ended before the waiting does not count.
+      - The container of a Deployment may end as often as it likes while a StatefulSet among O(targets) is not ready,
+        because it may need that database. The seconds begin when the last of them is ready.
+    type: int
+    default: 60
   timeout:
     description: Longest wait, in seconds.
     type: int
     default: 300
 attributes:
   check_mode:
-    support: full
-    details: Returns at once, because nothing was changed that could be waited for.
+    support: partial
+    details:
+      - Returns at once and reports no change, because nothing was changed that could be waited for.
+      - A pod that a real run would delete for a fresh try is not foretold. It is not a difference from what is
+        declared, and what the run changes before this task may replace it anyway.
   diff_mode: {support: none}
 author: observer-node
 """
@@ -103,11 +114,12 @@ waited_for:
   returned: always
   type: list
   elements: str
-restarted_pods:
-  description: Pods that were deleted for a fresh try.
+changes:
+  description: The pods that were deleted for a fresh try.
   returned: always
   type: list
   elements: str
+  sample: ["Pod observer-prod/observer-5d8f7c6b4-x2x7q: deleted"]
 log:
   description: The last lines of the container that ended.
   returned: failure

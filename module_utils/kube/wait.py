@@ -26,8 +26,11 @@ CALM_SECONDS = 4.0
 OUTAGE_SECONDS = 30.0
 """The API may be away for so long: K3s may be restarting."""
 
-CRASHES = 2
-"""A container that was started again so often and ended again will not run."""
+CRASH_GRACE = 60.0
+"""Seconds in which a container may end again and again: what it needs may be starting beside it."""
+
+CRASHES = 4
+"""A container that has ended so often under the eyes of the waiting will not run, however soon that was."""
 
 LOG_LINES = 20
 
@@ -122,11 +125,19 @@ class Failed(KubeError):
 
 @dataclass
 class Look:
-    """One look at the cluster: lists are fetched when they are needed, once."""
+    """One look at the cluster: lists are fetched when they are needed, once.
+
+    ``known_events`` and ``crashes`` go from look to look. The latter has, by pod and container, when it was first
+    seen in back-off and how often it had been started again by then. While ``patient``, no crash counts.
+    """
 
     client: Client
     first: bool = False
     known_events: dict[str, str] = field(default_factory=dict)
+    crashes: dict[str, tuple[float, int]] = field(default_factory=dict)
+    now: float = 0.0
+    crash_grace: float = CRASH_GRACE
+    patient: bool = False
     _lists: dict[str, list[Object]] = field(default_factory=dict)
 
     def items(self, path: str) -> list[Object]:
@@ -154,6 +165,17 @@ class Look:
                     f"{event.get('reason')}: {one_line(event.get('message') or '')}",
                 ))
         return [message for _, message in sorted(found)]
+
+    def gives_up(self, pod: Object, container: Object) -> bool:
+        """Whether a container in back-off has ended too often, or for too long, to become ready."""
+        key = f"{pod['metadata']['uid']}/{container['name']}"
+        if self.patient:
+            self.crashes.pop(key, None)
+            return False
+        restarts = container.get("restartCount", 0)
+        since, before = self.crashes.setdefault(key, (self.now, restarts))
+        ended = restarts - before + 1
+        return ended >= CRASHES or (ended > 1 and self.now - since >= self.crash_grace)
 
     def log(self, pod: Object, container: str, *, previous: bool) -> tuple[str, ...]:
         """The last lines of a container that ended; none when the log is gone."""
@@ -408,13 +430,13 @@ def _waiting(pod: Object, name: str, container: Object, waiting: Object, look: L
     if reason in ("CreateContainerConfigError", "CreateContainerError", "RunContainerError"):
         return Problem("config", f"{where}: {reason}: {message}{_sealed_cause(namespace, message, look)}",
                        _sealed_remedy(pod, message, look), 20)
-    if reason == "CrashLoopBackOff" and container.get("restartCount", 0) >= CRASHES:
+    if reason == "CrashLoopBackOff" and look.gives_up(pod, container):
         last = container.get("lastState", {}).get("terminated") or {}
         log = look.log(pod, container["name"], previous=True)
         remedy = f"Mend what the log names; all of it: `kubectl -n {namespace} logs {name[4:]} --previous`."
         if last.get("reason") == "OOMKilled":
             remedy = f"Raise the memory limit of container {container['name']}, or mend what takes so much."
-        times = container["restartCount"] + 1
+        times = container.get("restartCount", 0) + 1
         told = _exit(last) + ("" if last.get("message") else _last(log))
         return Problem("crash", f"{where} has ended {times} times, last with {told}", remedy, 0, log)
     return None
@@ -511,22 +533,26 @@ class Waiter:
 
     :param say: takes a line about what is being waited for.
     :param steady: when anything had to be waited for, everything must stay ready for so many seconds.
+    :param crash_grace: seconds in which a container may end again and again. For a Deployment they begin when every
+        StatefulSet among the targets is ready: it may need that database, and heals when it is there.
     :ivar waited_for: what was not ready at the first look.
     :ivar restarted: pods that were deleted for a fresh try.
     """
 
     def __init__(
         self, client: Client, targets: Iterable[Target], pages: Iterable[Page], say: Callable[[str], None],
-        steady: float = 0,
+        steady: float = 0, crash_grace: float = CRASH_GRACE,
     ) -> None:
         self.client = client
         self.targets = list(targets)
         self.pages = list(pages)
         self.say = say
         self.steady = steady
+        self.crash_grace = crash_grace
         self.waited_for: list[str] = []
         self.restarted: list[str] = []
         self._events: dict[str, str] = {}
+        self._crashes: dict[str, tuple[float, int]] = {}
         self._problems: dict[str, tuple[str, float]] = {}
         self._last_line = ("", 0.0)
 
@@ -568,10 +594,13 @@ class Waiter:
 
     def _look(self, first: bool, now: float) -> dict[Target | Page, str]:
         """What is not ready, with its state; a problem that has lasted ends the waiting."""
-        look = Look(self.client, first, self._events)
+        look = Look(self.client, first, self._events, self._crashes, now, self.crash_grace)
         waiting: dict[Target | Page, str] = {}
+        sets = {target: look_at(target, look) for target in self.targets if target.kind == "StatefulSet"}
+        unready_sets = not all(state.ready for state in sets.values())
         for target in self.targets:
-            state = look_at(target, look)
+            look.patient = target.kind == "Deployment" and unready_sets
+            state = sets.get(target) or look_at(target, look)
             if state.ready:
                 self._problems.pop(str(target), None)
                 continue
@@ -601,13 +630,14 @@ class Waiter:
         """Delete pods for a fresh try."""
         for pod in pods:
             namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
-            self.say(f"pod {namespace}/{name} is stuck from before: deleted for a fresh try")
-            self.restarted.append(f"{namespace}/{name}")
             try:
                 self.client.request("DELETE", f"/api/v1/namespaces/{quote(namespace)}/pods/{quote(name)}")
             except ApiError as error:
                 if error.status != 404:
                     raise
+                continue
+            self.say(f"pod {namespace}/{name} is stuck from before: deleted for a fresh try")
+            self.restarted.append(f"{namespace}/{name}")
 
     def _page(self, page: Page) -> str:
         """What is wrong with a page, or nothing."""

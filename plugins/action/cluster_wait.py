@@ -13,7 +13,7 @@ from ansible.utils.display import Display
 sys.path.append(str(Path(__file__).resolve().parents[2] / "module_utils"))
 
 from kube.client import Client, Kubeconfig, KubeError
-from kube.wait import PATHS, Failed, Page, Target, Waiter
+from kube.wait import CRASH_GRACE, PATHS, Failed, Page, Target, Waiter
 
 CLUSTER_WIDE = ("Node", "CustomResourceDefinition")
 ARGUMENTS = {
@@ -30,6 +30,7 @@ ARGUMENTS = {
         "path": {"type": "str", "default": "/"},
     }},
     "steady": {"type": "int", "default": 0},
+    "crash_grace": {"type": "int", "default": int(CRASH_GRACE)},
     "timeout": {"type": "int", "default": 300},
 }
 
@@ -43,10 +44,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Returns ``seconds``, ``waited_for``, ``restarted_pods``; or ``failed``, ``msg``, ``remedy`` and ``log``."""
+        """Returns ``changed``, ``changes``, ``seconds`` and ``waited_for``; after a failure its ``log``, too."""
         super().run(tmp, task_vars)
         _, arguments = self.validate_argument_spec(ARGUMENTS)
-        result: dict[str, Any] = {"changed": False, "seconds": 0.0, "waited_for": [], "restarted_pods": []}
+        result: dict[str, Any] = {"changed": False, "changes": [], "seconds": 0.0, "waited_for": []}
         start = time.monotonic()
         try:
             targets = [_target(item) for item in arguments["targets"]]
@@ -55,13 +56,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             client = Client(Kubeconfig.load(Path(arguments["kubeconfig"])))
             pages = [Page(item["namespace"], item["service"], item["port"], item["path"]) for item in arguments["http"]]
             waiter = Waiter(client, targets, pages, lambda line: display.display(f"  {line}"),
-                            arguments["steady"])
+                            arguments["steady"], arguments["crash_grace"])
             try:
                 waiter.wait(arguments["timeout"])
             finally:
                 client.close()
-                result.update(seconds=round(time.monotonic() - start, 1), waited_for=waiter.waited_for,
-                              restarted_pods=waiter.restarted)
+                changes = [f"Pod {pod}: deleted" for pod in waiter.restarted]
+                result.update(changed=bool(changes), changes=changes,
+                              seconds=round(time.monotonic() - start, 1), waited_for=waiter.waited_for)
         except KubeError as error:
             log = list(error.log) if isinstance(error, Failed) else []
             return {**result, "failed": True, "msg": str(error), "remedy": error.remedy, "log": log}

@@ -338,7 +338,7 @@ def failure(client: Client, name: str) -> tuple[Failed, float]:
     target = Target(objects[-1]["kind"], objects[-1]["metadata"]["name"], NS)
     started = time.monotonic()
     with pytest.raises(Failed) as caught:
-        Waiter(client.another(), [target], [], lambda line: None, steady=3).wait(120)
+        Waiter(client.another(), [target], [], lambda line: None, steady=3, crash_grace=5).wait(120)
     return caught.value, time.monotonic() - started
 
 

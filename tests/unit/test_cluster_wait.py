@@ -8,9 +8,11 @@ import pytest
 
 from kube.client import Client
 from kube.wait import (
+    Failed,
     Look,
     State,
     Target,
+    Waiter,
     claim_state,
     condition,
     current_pods,
@@ -175,6 +177,104 @@ def test_a_pod_in_back_off_is_stuck_only_at_the_first_look() -> None:
     crashed = pod(containerStatuses=waiting("CrashLoopBackOff"))
     assert stuck_pods("Deployment", deployment(), [crashed], look(first=True)) == (crashed,)
     assert stuck_pods("Deployment", deployment(), [crashed], look()) == ()
+
+
+class Cluster(Client):
+    """The API of a cluster that has only these objects, by their paths. It keeps what it is asked to delete."""
+
+    def __init__(self, **containers: list[dict[str, Any]]) -> None:
+        """Of each kind one workload with one pod, whose containers have these states; a ready one without."""
+        self.containers = containers
+        self.deleted: list[str] = []
+
+    def get(self, path: str, query: Any = None) -> dict[str, Any]:  # noqa: ANN401
+        kind = path.split("/")[-2]
+        counts = {"updatedReplicas": 1, "availableReplicas": int(not self.containers[kind]), "replicas": 1}
+        return {"metadata": {"name": kind, "namespace": "n", "uid": kind, "generation": 1, "annotations": {}},
+                "spec": {"replicas": 1}, "status": {"observedGeneration": 1, "updateRevision": "new", **counts}}
+
+    def items(self, path: str, query: Any = None) -> list[dict[str, Any]]:  # noqa: ANN401
+        if path == SETS:
+            return [{"metadata": {"uid": "set", "ownerReferences": [{"uid": "deployments"}]}}]
+        owners = {"deployments": "set", "statefulsets": "statefulsets"}
+        return [pod(f"{kind}-0", owner=owners[kind], containerStatuses=states,
+                    labels={"controller-revision-hash": "new"})
+                for kind, states in self.containers.items() if states] if path == PODS else []
+
+    def send(self, method: str, path: str, *more: Any) -> tuple[int, bytes]:  # noqa: ANN401
+        return 200, b"start\nValueError: DB_PORT is empty\n"
+
+    def request(self, method: str, path: str, *more: Any) -> dict[str, Any]:  # noqa: ANN401
+        self.deleted.append(f"{method} {path}")
+        return {}
+
+
+def crashing(restarts: int) -> list[dict[str, Any]]:
+    return waiting("CrashLoopBackOff", restartCount=restarts)
+
+
+def waiter(cluster: Cluster, **more: float) -> Waiter:
+    targets = [Target({"deployments": "Deployment", "statefulsets": "StatefulSet"}[kind], kind, "n")
+               for kind in cluster.containers]
+    return Waiter(cluster, targets, [], lambda line: None, **more)
+
+
+def goes_on(found: Waiter, cluster: Cluster, restarts: int, now: float) -> bool:
+    """Whether the waiting goes on after a look in which the Deployment's container had so many restarts."""
+    cluster.containers["deployments"] = crashing(restarts)
+    try:
+        found._look(False, now)
+    except Failed as error:
+        assert f"has ended {restarts + 1} times" in str(error) and "ValueError: DB_PORT is empty" in str(error)
+        return False
+    return True
+
+
+@pytest.mark.parametrize(("looks", "expected"), [
+    ([(1, 2), (2, 15), (3, 40), (3, 61)], [True, True, True, True]),  # 59 s since it was first seen
+    ([(1, 2), (2, 15), (3, 40), (3, 62)], [True, True, True, False]),
+    ([(1, 2), (1, 90), (2, 91)], [True, True, False]),  # it has had no second try
+    ([(1, 2), (2, 3), (3, 4), (4, 5)], [True, True, True, False]),  # four times
+    ([(7, 2), (8, 15)], [True, True]),  # what was before does not count
+])
+def test_a_crash_may_pass_for_a_while(looks: list[tuple[int, float]], expected: list[bool]) -> None:
+    cluster = Cluster(deployments=crashing(1))
+    found = waiter(cluster)
+    assert [goes_on(found, cluster, *look) for look in looks] == expected
+
+
+def test_the_grace_is_a_parameter() -> None:
+    cluster = Cluster(deployments=crashing(1))
+    found = waiter(cluster, crash_grace=5)
+    assert [goes_on(found, cluster, 1, 2), goes_on(found, cluster, 2, 7)] == [True, False]
+
+
+def test_a_deployment_may_crash_until_the_stateful_set_beside_it_is_ready() -> None:
+    """However often, and its grace begins then: its next try may be minutes away."""
+    cluster = Cluster(deployments=crashing(1), statefulsets=waiting("ContainerCreating"))
+    found = waiter(cluster)
+    assert all(goes_on(found, cluster, restarts, restarts * 60.0) for restarts in range(1, 9))
+    cluster.containers["statefulsets"] = []
+    assert goes_on(found, cluster, 8, 500)
+    assert goes_on(found, cluster, 8, 600), "in back-off from before"
+    assert not goes_on(found, cluster, 9, 610)
+
+
+def test_a_stateful_set_that_crashes_ends_the_waiting() -> None:
+    cluster = Cluster(deployments=crashing(1), statefulsets=crashing(1))
+    found = waiter(cluster)
+    found._look(False, 0)
+    cluster.containers["statefulsets"] = crashing(3)
+    with pytest.raises(Failed, match=r"StatefulSet n/statefulsets will not become ready: .*has ended 4 times"):
+        found._look(False, 60)
+
+
+def test_a_stuck_pod_that_is_deleted_is_told() -> None:
+    cluster = Cluster(deployments=crashing(5))
+    found = waiter(cluster)
+    found._look(True, 0)
+    assert cluster.deleted == ["DELETE /api/v1/namespaces/n/pods/deployments-0"]
+    assert found.restarted == ["n/deployments-0"]
 
 
 @pytest.mark.parametrize(("status", "ready", "expected"), [
