@@ -15,7 +15,8 @@ description:
   - Changed things are taken from the result key C(changes), a list of strings, where a module returns one. For other
     modules it is the task's name, with the item's label in a loop.
   - What to do after a failure is taken from the result key C(remedy), a sentence, where there is one.
-  - What the card tells about the system is given to the action M(closing_card).
+  - What the card tells about the system is given to the action M(closing_card). In check mode C(runs), C(reach) and
+    C(next) are left out, because what they speak of need not be there.
   - The last run is kept in C($XDG_STATE_HOME/observer-node/last-run.json), how long its tasks took in
     C(timings.json) beside it. C(XDG_STATE_HOME) is C(~/.local/state) when it is not set.
 extends_documentation_fragment:
@@ -47,6 +48,7 @@ import textwrap
 import threading
 import time
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -77,6 +79,12 @@ CARD_COLUMNS = 80
 LABEL_COLUMNS = 9
 REASON_CHARACTERS = 900
 """A reason longer than this loses its middle: the beginning says what it is about, the end what went wrong."""
+
+NAMED_CHANGES = 8
+"""So many changes are named on the card."""
+
+OF_WHAT_RUNS = ("runs", "reach", "next")
+"""What the card tells of a system that in check mode need not be there."""
 
 SLOW_SECONDS = 3.0
 """A task that runs for longer gets its line, even when it changes nothing."""
@@ -155,6 +163,18 @@ def cut(text: str, width: int) -> str:
     while text and columns(text) > width - 1:
         text = text[:-1]
     return text + "…"
+
+
+def cut_in_the_middle(text: str, width: int) -> str:
+    """``text`` on one line of at most ``width`` columns; what is left is its beginning and, twice as long, its end."""
+    text = " ".join(text.splitlines())
+    if columns(text) <= width:
+        return text
+    head = cut(text, width // 3)
+    end = text[len(head) - 1 :]
+    while columns(head + end) > width:
+        end = end[1:]
+    return head + end
 
 
 @cache
@@ -504,6 +524,11 @@ def vault_files() -> list[str]:
     return found
 
 
+def says_what_to_do(message: str) -> bool:
+    """Whether a message of the project's own names a command or a document that helps."""
+    return bool(re.search(r"`[^`]+`|\brun `|\bsee docs/", message))
+
+
 def remedy_for_message(message: str) -> str:
     """What to do about an error of Ansible's own, or nothing where its message has to do."""
     if "vault secrets" in message or "ecryption failed" in message:
@@ -553,6 +578,8 @@ def remedy_for(result: CallbackTaskResult, why: str, play: Play) -> str:
     if data.get("argument_errors"):
         documented = Path((data.get("validate_args_context") or {}).get("path", ""), "README.md")
         return "mend them in the inventory" + f"; {shown(documented)} says what they are" * documented.is_file()
+    if says_what_to_do(why):
+        return ""
     if known := remedy_for_message(why):
         return known
     if action_of(task) in ("assert", "fail") and data.get("msg") != "Assertion failed":
@@ -680,7 +707,8 @@ class Run:
         )
         self.plan.note(changed=changed, failed=failed)
         if action_of(task) == "closing_card" and isinstance(result.result.get("card"), Mapping):
-            self.card = dict(result.result["card"])
+            told = result.result["card"]
+            self.card = {name: told[name] for name in told if not (self.check_mode and name in OF_WHAT_RUNS)}
         return changes
 
     def fail(self, result: CallbackTaskResult, play: Play, *, rescued: bool) -> None:
@@ -759,19 +787,20 @@ def fact_rows(card: Mapping[str, Any], limit: int) -> list[str]:
     return rows[: max(0, limit - len(closing))] + closing
 
 
-def change_rows(run: Run, limit: int, record: str) -> list[str]:
-    """What changed, by its stage, in at most ``limit`` lines."""
+def change_rows(run: Run, record: str) -> list[str]:
+    """A few changes by name, many by their number in each stage; in at most NAMED_CHANGES lines."""
+    name = "would" if run.check_mode else "changed"
+    if len(run.changes) > NAMED_CHANGES:
+        stages = Counter(change["stage"] for change in run.changes)
+        told = ", ".join(f"{stage} {number}" for stage, number in stages.items())
+        told = cut(told, 4 * (CARD_COLUMNS - LABEL_COLUMNS))
+        return row(name, f"{told}: every one above, and in {record}", NAMED_CHANGES)
     many = len({change["host"] for change in run.changes}) > 1
-    lines = [
-        row("", f"{change['stage']}: " + f"{change['host']}: " * many + change["change"], 1)[0]
-        for change in run.changes
+    lines = [f"{change['stage']}: " + f"{change['host']}: " * many + change["change"] for change in run.changes]
+    return [
+        f"{'' if index else name:<{LABEL_COLUMNS}}" + cut_in_the_middle(line, CARD_COLUMNS - LABEL_COLUMNS)
+        for index, line in enumerate(lines)
     ]
-    if len(lines) > limit:
-        rest = len(lines) - limit + 1
-        lines = [*lines[: limit - 1], *row("", f"and {rest} more: see {record}", 1)]
-    if lines:
-        lines[0] = ("would" if run.check_mode else "changed").ljust(LABEL_COLUMNS) + lines[0][LABEL_COLUMNS:]
-    return lines
 
 
 def verdict(run: Run) -> str:
@@ -803,11 +832,10 @@ def card_lines(run: Run, record: str) -> list[str]:
     kept = {stage for stage, _ in slowest[:12]}
     spent = ", ".join(f"{stage} {span(seconds)}" for stage, seconds in run.stages.items() if stage in kept)
     times = row("time", spent, 3) if spent else []
+    lines = head + change_rows(run, record) + times
     if run.failures or run.interrupted:
-        return head + change_rows(run, 6, record) + times
-    facts = fact_rows(run.card, CARD_LINES - len(head) - len(times) - 4)
-    room = CARD_LINES - len(head) - len(times) - len(facts)
-    return head + change_rows(run, min(room, 12), record) + times + facts
+        return lines
+    return lines + fact_rows(run.card, CARD_LINES - len(lines))
 
 
 # --- The screen
@@ -879,6 +907,7 @@ class Screen:
             self.redraw()
 
 
+@cache
 def warm_up() -> None:
     """Load once, in this process, what every task would load again in a process of its own.
 
@@ -1196,6 +1225,8 @@ class CallbackModule(DefaultCallback):  # type: ignore[misc]
         place = f" ({shown(path)}:{position.splitlines()[0]})" if path else ""
         stage, task = self._current[:2] if self._current else (play_name(self._play) if self._play else "", "")
         remedy = remedy_for_message(message) or "run again with -v for Ansible's own output"
+        if says_what_to_do(message):
+            remedy = ""
         return Failure(stage, task, "", plain(message.rstrip(".")) + place, remedy)
 
     def _end(self) -> None:

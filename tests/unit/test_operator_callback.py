@@ -291,6 +291,8 @@ def test_check_mode_names_what_would_change(story: dict[str, Outcome]) -> None:
     assert "  would change  /etc/one: content" in check.lines and "  changed" not in check.out
     assert re.match(r"Checked in [\d.]+ s: nothing was changed; 3 changes would be made\.", check.card[0])
     assert check.record["check_mode"] is True
+    assert check.card[-1] == "contract 143 of 143", "what runs, how to reach it and what is next need not be there"
+    assert check.record["card"] == {"contract": "143 of 143"}
     # The record has the same words for both; Ansible does not run commands in check mode.
     modules = ("Install | Write files", "Hide it")
     assert check.record["changes"] == [one for one in story["real"].record["changes"] if one["task"] in modules]
@@ -414,6 +416,12 @@ FAILING = {
         "on HOST: 'k3s_tokn' is undefined. "
         "What to do: define k3s_tokn in the inventory (group_vars or host_vars), or pass it with -e k3s_tokn=VALUE."
     ),
+    "{name: Hint, debug: {msg: '{{ undef(hint=\"no token: run `make it` first\") }}'}}": (
+        "on HOST: no token: run `make it` first."
+    ),
+    "{name: Document, command: '{{ undef(hint=\"no token: see docs/secrets.md\") }}'}": (
+        "on HOST: no token: see docs/secrets.md."
+    ),
     "{name: Loop, shell: 'echo {{ item }} >&2; exit {{ item }}', loop: [0, 3, 5]}": (
         "on HOST: 3: exit status 3: 3; 5: exit status 5: 5."
     ),
@@ -447,6 +455,8 @@ def test_every_failure_is_one_paragraph(desk: Desk) -> None:
         expected = re.escape(words.replace("HOST", host)).replace("LINE", r"\d+")
         (paragraph,) = [text for text in paragraphs if text.startswith("Failed in Try, ") and f"{host}: " in text]
         assert re.search(expected, paragraph), paragraph
+        if "no token" in words:
+            assert paragraph.endswith(words.replace("HOST", host)), "it says what to do by itself"
     assert all(len(line) <= 80 for paragraph in outcome.end[1:] for line in paragraph.splitlines())
 
 
@@ -543,6 +553,32 @@ def test_an_error_outside_of_tasks_is_one_paragraph(desk: Desk) -> None:
     outcome = desk.run()
     assert outcome.status == 1 and "[ERROR]" not in outcome.out
     assert "The requested handler 'Not there' was not found" in outcome.last and "What to do: run again" in outcome.last
+
+
+def test_a_message_that_says_what_to_do_is_left_alone(desk: Desk) -> None:
+    """As the project's plugins for variables refuse a file, outside of tasks."""
+    desk.write("vars_plugins/refusing.py", """
+from ansible.errors import AnsibleError
+from ansible.plugins.vars import BaseVarsPlugin
+class VarsModule(BaseVarsPlugin):
+    def get_vars(self, loader, path, entities):
+        raise AnsibleError("x.yml is not encrypted: encrypt it with `ansible-vault encrypt x.yml`.")
+""")
+    desk.play("- debug:")
+    outcome = desk.run()
+    assert outcome.status not in (0, 2)
+    assert outcome.last.endswith("`ansible-vault encrypt x.yml`.") and "What to do" not in outcome.last
+
+
+def test_what_is_loaded_ahead_brings_no_warnings(callback: ModuleType, desk: Desk) -> None:
+    desk.play("- {name: Word, debug: {msg: a word}}")
+    desk.write("other.yml", (desk.folder / "play.yml").read_text())
+    outcome = desk.run("other.yml", ANSIBLE_DEPRECATION_WARNINGS="1")
+    assert outcome.status == 0 and outcome.lines.count("  a word") == 2
+    assert "WARNING" not in outcome.out
+    callback.warm_up()
+    callback.warm_up()
+    assert callback.warm_up.cache_info().misses == 1
 
 
 def test_an_include_that_fails_is_told_once(desk: Desk) -> None:
@@ -690,8 +726,34 @@ def test_the_card_keeps_its_size_whatever_there_is_to_tell(callback: ModuleType)
     lines = callback.card_lines(run, "~/.local/state/observer-node/last-run.json")
     assert len(lines) == 25
     assert max(map(callback.columns, lines)) <= 80
-    assert "and 67 more: see ~/.local/state/observer-node/last-run.json" in "\n".join(lines)
+    assert "changed  observer 70: every one above, and in" in lines
+    assert "         ~/.local/state/observer-node/last-run.json" in lines
     assert lines[-3].startswith("next     do do")
+    run.changes = run.changes[:8]
+    lines = callback.card_lines(run, "record")
+    assert len(lines) == 25 and lines[-3].startswith("next     do do")
+    assert max(map(callback.columns, lines)) <= 80
+    assert lines[2].startswith("changed  observer: Deployment") and lines[9].endswith("장")
+    run.failures = [callback.Failure("observer", "t", "node", "why", "")]
+    assert len(callback.change_rows(run, "record")) == 8
+
+
+def test_long_names_of_changes_keep_both_ends(callback: ModuleType) -> None:
+    line = "local_path: /var/lib/rancher/k3s/server/manifests/of/a/long/name/local-storage-and-more.yaml: content"
+    assert callback.cut_in_the_middle(line, 200) == line
+    cut = callback.cut_in_the_middle(line, 71)
+    assert len(cut) == 71 and cut.startswith("local_path: /var")
+    assert cut.endswith("/local-storage-and-more.yaml: content")
+    korean = callback.cut_in_the_middle("관측" * 60, 71)
+    assert 68 < callback.columns(korean) <= 71 and korean.startswith("관측") and korean.endswith("측")
+
+
+def test_many_changes_are_counted_by_stage(desk: Desk) -> None:
+    desk.write("roles/demo/tasks/main.yml", "- thing: {changes: [a, b, c, d, e]}\n")
+    desk.play("- {name: Last, thing: {changes: [f, g, h, i]}}", more="roles: [demo]")
+    outcome = desk.run()
+    assert outcome.card[2] == "changed  demo 5, Try 4: every one above, and in record.json"
+    assert [line for line in outcome.lines if line.startswith("  changed")] == [f"  changed  {x}" for x in "abcdefghi"]
 
 
 @pytest.mark.parametrize(
