@@ -30,9 +30,11 @@ OWNED = ("etc/observer-node", "etc/rancher/k3s/config.yaml", "etc/rancher/k3s/to
          "etc/rancher/k3s/registry-ca.crt", "etc/sysctl.d/zz-observer-node.conf",
          "etc/modules-load.d/observer-node.conf", "etc/systemd/system/k3s.service",
          "etc/systemd/system/observer-firewall.service")
-KINDS = ("namespace", "crd", "serviceaccount", "clusterrole", "clusterrolebinding", "role", "rolebinding",
-         "storageclass", "secret", "configmap", "sealedsecret", "pvc", "service", "networkpolicy", "poddisruptionbudget", "statefulset",
-         "deployment")
+KINDS = (
+    "namespace", "crd", "serviceaccount", "clusterrole", "clusterrolebinding", "role", "rolebinding", "storageclass",
+    "secret", "configmap", "sealedsecret", "pvc", "service", "networkpolicy", "poddisruptionbudget", "statefulset",
+    "deployment",
+)
 """In an order in which they can be applied."""
 
 REPEATS = 5

@@ -108,7 +108,7 @@ def test_settings(
 
 
 @pytest.mark.parametrize(("line", "words"), [
-    ("s/^ID=.*/ID=fedora/", ("fedora", "Debian")),
+    ("s/^ID=.*/ID=fedora/", ("is not supported; supported are debian 12",)),
 ])
 def test_an_operating_system_that_is_not_supported(copy: Site, line: str, words: tuple[str, ...]) -> None:
     copy.ssh("sudo cp --preserve=all /etc/os-release /root/os-release.kept; readlink -f /etc/os-release > /tmp/place")
@@ -160,7 +160,8 @@ def test_an_unreachable_host(copy: Site) -> None:
     config = Path(json.loads((copy.folder.parent / "state" / "observer-node" / "bed.json").read_text())["ssh_config"])
     other = copy.folder.parent / "ssh_config"
     other.write_text(config.read_text().replace(copy.node.address, "10.89.53.250"))
-    refused(copy, copy.play("--ssh-common-args", f"-F {other} -o ConnectTimeout=2"), copy.node.name, "ssh")
+    arguments = json.dumps({"ansible_ssh_common_args": f"-F {other} -o ConnectTimeout=2"})
+    refused(copy, copy.play("-e", arguments), copy.node.name, "ssh")
 
 
 def test_a_clock_that_is_off(copy: Site, untouched: dict[str, list[str]]) -> None:
