@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,12 +25,13 @@ KINDS = ("namespace", "storageclass", "deployment", "statefulset", "service", "c
 
 
 @pytest.fixture
-def fresh(parts: dict[str, Path], tmp_path: Path) -> Iterator[Site]:
-    """A bare node for one test."""
+def fresh(parts: dict[str, Path], site: Site, tmp_path: Path) -> Iterator[Site]:
+    """A bare node for one test, with the secrets of the undisturbed one: both are to end equal."""
     node = fresh_node(node_name("c"), parts, oci_firewall=True)
-    site = Site.local(node, tmp_path / "fresh", k3s_node_name="obs-local")
-    site.play(playbook="playbooks/secrets.yml").ok()
-    yield site
+    fresh = Site.local(node, tmp_path / "fresh", k3s_node_name="obs-local")
+    secrets = "state/observer-node/local-secrets"
+    shutil.copytree(site.folder.parent / secrets, fresh.folder.parent / secrets)
+    yield fresh
     if not os.environ.get("KEEP_NODES"):
         nodes.down(node)
 
@@ -48,7 +50,8 @@ def state(site: Site) -> dict[str, list[str]]:
     files = [line for line in snapshot["files"] if re.match(r"/(etc|opt|usr/local)/", line)
              and not re.search(r"k3s\.yaml|/opt/local-path-provisioner/|machine-id|/etc/rancher/node|ld.so", line)]
     sums = site.ssh("sudo find /etc/observer-node /etc/rancher/k3s /etc/sysctl.d /etc/modules-load.d"
-                    " /etc/systemd/system /usr/local/bin -type f ! -name k3s.yaml | sort | sudo xargs sha256sum")
+                    " /etc/systemd/system /usr/local/bin -type f ! -name k3s.yaml ! -name node.json"
+                    " | sort | sudo xargs sha256sum")
     return {
         "files": [re.sub(r" [\d.]+$", "", line) for line in files], "contents": sums.splitlines(),
         "units": [line for line in snapshot["units"] if re.match(r"(k3s|observer|systemd-timesyncd)", line)],
