@@ -41,7 +41,7 @@ def describe() -> Path:
     path = services.state() / "bed.json"
     path.write_text(json.dumps({
         "ssh_config": str(services.state() / "ssh" / "config"),
-        "releases": services.releases(),
+        "releases": services.mirror_url(),
         "k3s_checksums": checksums,
         "extra_images": [
             {"name": name, "url": f"{services.mirror_url()}/observer-node/{name}", "sha256": sha256}
