@@ -69,7 +69,7 @@ def lint() -> None:
            "module_utils", "plugins", "tests")
     # A module and the action plugin of its name would be one module to mypy.
     python("mypy", "library")
-    run(str(Path(sys.executable).with_name("ansible-lint")), "--quiet")
+    run(str(Path(sys.executable).with_name("ansible-lint")), "-q")
     observer = ROOT / "testbed" / "observer"
     python("ruff", "check", "--quiet", ".", cwd=observer)
     python("mypy", "src", "load.py", cwd=observer)
