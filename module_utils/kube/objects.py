@@ -293,7 +293,22 @@ class Objects:
     def _do_create(self, item: Object, _: Change) -> None:
         path = self._wait_for_kind(item)
         self._wait_until_gone(path, item)
+        if item["kind"] == "SealedSecret":
+            self._remove_orphan(item)
         self._apply(self.client, path, item)
+
+    def _remove_orphan(self, item: Object) -> None:
+        """Delete the Secret that an earlier SealedSecret of this name has left.
+
+        Kubernetes collects it sooner or later. Until then the controller refuses to write over it, and it gives up
+        after five tries: the SealedSecret would stay closed.
+        """
+        place = item["metadata"]
+        path = f"/api/v1/namespaces/{place['namespace']}/secrets/{place['name']}"
+        secret = self.client.get(path) or {}
+        owners = secret.get("metadata", {}).get("ownerReferences", [])
+        if any(owner["kind"] == "SealedSecret" for owner in owners):
+            self.client.request("DELETE", path)
 
     def _do_apply(self, item: Object, change: Change) -> None:
         path = self._wait_for_kind(item)
