@@ -160,7 +160,7 @@ def test_an_unreachable_host(copy: Site) -> None:
     config = Path(json.loads((copy.folder.parent / "state" / "observer-node" / "bed.json").read_text())["ssh_config"])
     other = copy.folder.parent / "ssh_config"
     other.write_text(config.read_text().replace(copy.node.address, "10.89.53.250"))
-    arguments = json.dumps({"ansible_ssh_common_args": f"-F {other} -o ConnectTimeout=2"})
+    arguments = json.dumps({"ansible_ssh_common_args": f"-F {other} -o ConnectTimeout=2 -o ControlPath=none"})
     refused(copy, copy.play("-e", arguments), copy.node.name, "ssh")
 
 

@@ -287,7 +287,6 @@ def shell(line: str) -> dict[str, Any]:
 
 FAILING: dict[str, tuple[list[dict[str, Any]], str, str, float]] = {
     # name: objects, what the message says, what the remedy says, the seconds in which it has to be said
-    "tag": ([workload("tag", container={"image": f"{BUSYBOX}-nope"})], "the registry", "", 40),
     "denied": ([workload("denied", container={"image": f"{OBSERVER}:build-20260206-090000"},
                          imagePullSecrets=[{"name": "ghcr-secret"}])],
                f"the registry asks who pulls, and Secret {NS}/ghcr-secret does not exist", "secrets.yml", 30),
