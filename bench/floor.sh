@@ -12,7 +12,7 @@ ssh sudo tar -C / -xf - <"$work/files.tar"
 # shellcheck disable=SC2087 # the list of downloads is filled in here
 ssh sudo bash -s <<SCRIPT
 set -euo pipefail
-timedatectl set-timezone Asia/Seoul 2>/dev/null || ln -sf /usr/share/zoneinfo/Asia/Seoul /etc/localtime
+ln -sf /usr/share/zoneinfo/Asia/Seoul /etc/localtime
 xargs -a /etc/modules-load.d/observer-node.conf -n1 modprobe 2>/dev/null || true
 sysctl --quiet --load=/etc/sysctl.d/zz-observer-node.conf
 systemctl daemon-reload
