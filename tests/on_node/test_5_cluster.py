@@ -297,7 +297,7 @@ FAILING: dict[str, tuple[list[dict[str, Any]], str, str, float]] = {
         "secretKeyRef": {"name": "secret", "key": "DB_PASSWORD"}}}]})],
         f"couldn't find key DB_PASSWORD in Secret {NS}/secret", "secrets.yml", 40),
     "crash": ([workload("crash", container=shell("echo start; echo 'ValueError: DB_PORT is empty'; exit 3"))],
-              "has ended 3 times, last with exit code 3; its log says: ValueError: DB_PORT is empty",
+              "times, last with exit code 3; its log says: ValueError: DB_PORT is empty",
               "--previous", 60),
     # Ready for a second, each time.
     "brief": ([workload("brief", container=shell("sleep 1; exit 5"))], "with exit code 5; its log is empty", "", 60),
@@ -327,7 +327,7 @@ FAILING: dict[str, tuple[list[dict[str, Any]], str, str, float]] = {
     "stateful": ([workload("stateful", "StatefulSet", shell("echo 'initdb: permission denied'; exit 1"))],
                  "its log says: initdb: permission denied", "--previous", 60),
     "init": ([workload("init", initContainers=[{"name": "prepare", "image": BUSYBOX, **shell("exit 7")}])],
-             "container prepare has ended 3 times, last with exit code 7; its log is empty", "--previous", 60),
+             "times, last with exit code 7; its log is empty", "--previous", 60),
 }
 
 
