@@ -12,6 +12,8 @@ description:
   - A variable is taken for one of ours when its name begins with the name of a role or with one of O(prefixes), or
     when it is nearly the name of an input.
   - Left out are Ansible's own variables (C(ansible_*)) and results of tasks (C(__*)).
+  - A variable that the inventory's C(group_vars/all) sets in vain, because C(group_vars/all) beside the playbooks sets
+    it too and wins, is refused as well.
   - Only names are looked at, never values. Nothing is done on the host and no connection is opened.
 options:
   also:

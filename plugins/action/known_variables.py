@@ -119,6 +119,13 @@ def places(name: str, files: Iterable[Path], read: Callable[[str], str]) -> list
     return found
 
 
+def files_of_all(folder: Path) -> list[Path]:
+    """The files from which Ansible takes the variables of group `all` in ``folder``."""
+    group = folder / "group_vars" / "all"
+    beside = [group.with_suffix(suffix) for suffix in (".yml", ".yaml", ".json")]
+    return [path for path in [*beside, *sorted(group.rglob("*"))] if path.is_file() and not path.name.startswith(".")]
+
+
 def shown(path: Path) -> str:
     """A path as the operator would type it: relative, where it lies under the current folder."""
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
@@ -172,7 +179,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         owners = {f"{role.name}_": role.name for role in roles.iterdir() if role.is_dir()}
         names = unknown_names(variables, known, options["also"], {*owners, *options["prefixes"]})
         if not names:
-            return result
+            return {**result, **self._without_effect(variables)}
 
         plain = [name for name in options["also"] if not re.search(r"[*?\[]", name)]
         unknown = []
@@ -182,6 +189,32 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             role = known.get(suggestion) or owners.get(prefix, "")
             unknown.append(Unknown(name, tuple(self._places(name, variables)), suggestion, role))
         return {**result, **report(unknown)}
+
+    def _without_effect(self, variables: Mapping[str, Any]) -> dict[str, Any]:
+        """A refusal of variables that an inventory's group_vars/all sets in vain, or nothing.
+
+        Group `all` beside the playbooks wins over group `all` beside the inventory, without a word.
+        """
+        winning = files_of_all(Path(variables["playbook_dir"]))
+        ours = {name for path in winning for name in self._names(path)}
+        if not ours:
+            return {}
+        lost = {}
+        for source in map(Path, variables.get("ansible_inventory_sources") or ()):
+            for path in files_of_all(source if source.is_dir() else source.parent):
+                if path.resolve() not in {one.resolve() for one in winning}:
+                    lost.update({name: path for name in self._names(path) if name in ours})
+        if not lost:
+            return {}
+        read = self._loader.get_text_file_contents
+        listed = "; ".join(f"{name} in {' and '.join(places(name, [path], read)) or shown(path)} has no effect, since"
+                           f" {' and '.join(places(name, winning, read))} wins" for name, path in sorted(lost.items()))
+        return {"failed": True, "msg": f"{listed}.", "remedy":
+                f"Move {'it' if len(lost) == 1 else 'them'} to group_vars/observer.yml of the inventory."}
+
+    def _names(self, path: Path) -> list[str]:
+        found = self._loader.load_from_file(str(path), cache="all", unsafe=True)
+        return list(found) if isinstance(found, Mapping) else []
 
     def _places(self, name: str, variables: Mapping[str, Any]) -> list[str]:
         """Where the operator gave ``name`` a value. Files of the vault are opened with the key that Ansible has."""

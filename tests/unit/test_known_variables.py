@@ -134,6 +134,14 @@ def test_a_name_in_the_vault_is_found_and_its_value_never_shown(project: Project
     assert "hunter2" not in json.dumps(result)
 
 
+def test_a_variable_of_all_that_loses_is_refused(project: Project) -> None:
+    project.write("group_vars/all.yml", "k3s_version: v1\nconfig_dir_path: /c\n")
+    project.write("inventory/group_vars/all/mine.yml", "# mine\nk3s_version: v2\nurl: u\n")
+    refused = project.run()["n1"]
+    assert refused["msg"] == ("k3s_version in inventory/group_vars/all/mine.yml:2 has no effect, since"
+                              " group_vars/all.yml:1 wins.")
+    assert refused["remedy"] == "Move it to group_vars/observer.yml of the inventory."
+
 def test_roles_that_cannot_be_read_are_refused(project: Project) -> None:
     project.write("inventory/hosts.yml", "all:\n  hosts:\n    n1:\n    n2:\n      folder: rolls\n")
     project.write("roles/k3s/meta/argument_specs.yml", "---\nargument_specs: [\n")
