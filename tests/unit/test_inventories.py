@@ -33,3 +33,9 @@ def test_every_playbook_sees_the_shared_variables() -> None:
 def test_readmes_have_no_placeholder() -> None:
     for path in ROOT.glob("README*.md"):
         assert not re.search(r"^[A-Z]+$", path.read_text(), re.MULTILINE), path
+
+
+def test_the_manifests_except_the_networks_that_k3s_hands_out() -> None:
+    shared = yaml.safe_load(SHARED.read_text())
+    policies = (ROOT / "manifests/base/networkpolicies/observer.yaml").read_text()
+    assert f"except: [{shared['k3s_cluster_cidr']}, {shared['k3s_service_cidr']}," in policies
