@@ -38,6 +38,8 @@ KINDS = (
 """In an order in which they can be applied."""
 
 REPEATS = 5
+FLOOR_SECONDS = 300
+"""After which the plain script, which waits without end, has failed."""
 
 
 def first_provision(site: Site) -> dict[str, float]:
@@ -85,7 +87,8 @@ def floor(site: Site, bare: nodes.Node, work: Path) -> float:
     lines += [f"{image['url']} {image['sha256']} {images}/{image['name']}" for image in bed["extra_images"]]
     (work / "downloads").write_text("\n".join(lines) + "\n")
     started = time.monotonic()
-    subprocess.run(["bash", str(ROOT / "bench" / "floor.sh"), bed["ssh_config"], bare.name, str(work)], check=True)
+    subprocess.run(["bash", str(ROOT / "bench" / "floor.sh"), bed["ssh_config"], bare.name, str(work)], check=True,
+                   timeout=FLOOR_SECONDS)
     return round(time.monotonic() - started, 1)
 
 
