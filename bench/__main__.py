@@ -51,10 +51,14 @@ def first_provision(site: Site) -> dict[str, float]:
 def objects(site: Site) -> list[dict[str, Any]]:
     """What site.yml has applied, as the cluster has it, without what the cluster added to it for itself."""
     found = []
+    # An object of which nothing but its name was applied has no managed fields.
+    accounts = {item["spec"]["template"]["spec"].get("serviceAccountName")
+                for item in site.get("deployment,statefulset -A")["items"]} - {None, "coredns"}
     for kind in KINDS:
         for item in site.get(f"{kind} -A --show-managed-fields")["items"]:
             metadata = item["metadata"]
-            if not any(field["manager"] == "observer-node" for field in metadata.get("managedFields", [])):
+            ours = any(field["manager"] == "observer-node" for field in metadata.get("managedFields", []))
+            if not ours and not (kind == "serviceaccount" and metadata["name"] in accounts):
                 continue
             for name in ("managedFields", "uid", "resourceVersion", "creationTimestamp", "generation", "finalizers",
                          "ownerReferences"):
