@@ -63,6 +63,9 @@ def objects(site: Site) -> list[dict[str, Any]]:
             for name in ("managedFields", "uid", "resourceVersion", "creationTimestamp", "generation", "finalizers",
                          "ownerReferences"):
                 metadata.pop(name, None)
+            # What controllers note for themselves: a claim that says it is bound is lost without its volume.
+            metadata["annotations"] = {key: value for key, value in metadata.get("annotations", {}).items()
+                                       if "kubernetes.io/" not in key or key.startswith("storageclass.")}
             item.pop("status", None)
             for name in ("clusterIP", "clusterIPs", "volumeName"):
                 if item.get("spec", {}).get(name) != "None":
