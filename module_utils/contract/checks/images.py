@@ -1,0 +1,56 @@
+"""Images: names and tags (seed 000 4.2)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from ..model import Finding, Layer
+from .subject import Subject, declared, finding
+
+
+def check_images(subject: Subject) -> Iterator[Finding]:
+    """Names and tags (seed 000 4.2)."""
+    contract = subject.contract
+    for workload, container in contract.containers():
+        rendered = subject.container(workload, container.name)
+        if rendered is None:
+            continue
+        image = str(rendered.body.get("image") or "")
+        name, tag, digest = split_image(image)
+        clause = f"images.{container.name}"
+        at = ("workloads", workload.name, "containers", container.name)
+        place = rendered.locate("image")
+        environment_of = contract.environment_of(rendered.workload.namespace)
+        allowed = environment_of.tags if environment_of and environment_of.tags and \
+            container.name == contract.app.container else container.tags
+        values: dict[str, Any] = {"container": container.name}
+        if full_name(name) != full_name(container.image):
+            yield finding("IMG-01", clause, Layer.DEPLOYMENT, place, rendered.workload, expected=container.image,
+                          actual=name or None, related=[declared(contract, *at, "image")], **values)
+        elif tag == "latest" or not (tag or digest):
+            yield finding("IMG-03", clause, Layer.DEPLOYMENT, place, rendered.workload,
+                          expected=" | ".join(allowed) or "a tag", actual=image,
+                          related=[declared(contract, *at, "tags")], **values)
+        elif allowed and tag and not any(re.fullmatch(pattern, tag) for pattern in allowed):
+            yield finding("IMG-02", clause, Layer.DEPLOYMENT, place, rendered.workload, expected=" | ".join(allowed),
+                          actual=tag, related=[declared(contract, *at, "tags")], **values)
+
+
+def split_image(image: str) -> tuple[str, str, str]:
+    """Name, tag and digest of an image reference; a port in the registry's name is no tag."""
+    rest, _, digest = image.partition("@")
+    head, slash, last = rest.rpartition("/")
+    name, _, tag = last.partition(":")
+    return f"{head}{slash}{name}", tag, digest
+
+
+def full_name(name: str) -> str:
+    """An image's name with what container runtimes put before it when it is left out."""
+    first, slash, rest = name.partition("/")
+    if not slash:
+        return f"docker.io/library/{name}"
+    if "." not in first and ":" not in first and first != "localhost":
+        return f"docker.io/{name}"
+    return f"docker.io/library/{rest}" if first == "docker.io" and "/" not in rest else name

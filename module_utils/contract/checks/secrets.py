@@ -1,0 +1,147 @@
+"""Secrets: names, makers and keys (fixed contract 3, CF-1, CF-2, CF-3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from ..facts import FieldPath, KubeObject
+from ..model import Finding, Layer, Place, Related
+from ..spec import Secret
+from ..workloads import UNKNOWN_KEYS, containers, listed, mapped
+from .subject import Subject, declared, finding
+
+
+def check_secrets(subject: Subject) -> Iterator[Finding]:
+    """Names, makers and keys of Secrets (fixed contract 3, CF-1, CF-2, CF-3)."""
+    if not subject.manifests:
+        return
+    contract = subject.contract
+    taken: dict[str, list[tuple[str, Place, bool, KubeObject]]] = {}
+    for item in subject.cluster.workloads:
+        for name, place, optional in secret_references(item):
+            taken.setdefault(name, []).append((str(item), place, optional, item))
+    for secret in contract.secrets.values():
+        yield from contracted_secret(subject, secret, taken.get(secret.name, []))
+    for name, uses in taken.items():
+        if name not in contract.secrets:
+            ours = [one for one in uses if one[3].name in contract.workloads]
+            if ours and not ours[0][2]:
+                missing = [one for one in contract.secrets if one not in taken]
+                yield finding("SEC-01", f"secrets.{missing[0] if missing else name}", Layer.DEPLOYMENT, ours[0][1],
+                              ours[0][0], expected=missing or list(contract.secrets), actual=name,
+                              related=[declared(contract, "secrets")])
+    for (_, name), made in subject.cluster.producers.items():
+        if name not in taken and name not in contract.secrets and not served_elsewhere(subject, name):
+            first = made[0]
+            yield finding("SEC-10", f"secrets.{name}", Layer.CONFIG, first.made_by.locate(("metadata", "name")),
+                          first.made_by, expected="a workload", actual=name)
+    yield from pull_secrets(subject)
+
+
+def served_elsewhere(subject: Subject, name: str) -> bool:
+    """Secrets that an Ingress or a ServiceAccount takes."""
+    return any(name in str(item.body) for item in subject.cluster.objects
+               if item.kind in {"Ingress", "ServiceAccount", "Gateway", "HTTPRoute", "Certificate", "Issuer"})
+
+
+def secret_references(item: KubeObject) -> Iterator[tuple[str, Place, bool]]:
+    """Names of Secrets that a workload takes, where, and whether it can do without."""
+    first = next(containers(item), None)
+    if first is None:
+        return
+    for container in containers(item):
+        for number, source in enumerate(listed(container.body.get("envFrom"))):
+            if name := mapped(source.get("secretRef")).get("name"):
+                yield str(name), container.locate("envFrom", number, "secretRef", "name"), \
+                    mapped(source["secretRef"]).get("optional") is True
+        for number, one in enumerate(listed(container.body.get("env"))):
+            reference = mapped(mapped(one.get("valueFrom")).get("secretKeyRef"))
+            if name := reference.get("name"):
+                yield str(name), container.locate("env", number, "valueFrom", "secretKeyRef", "name"), \
+                    reference.get("optional") is True
+    for number, one in enumerate(listed(first.pod.get("imagePullSecrets"))):
+        if name := one.get("name"):
+            yield str(name), item.locate((*first.pod_at, "imagePullSecrets", number, "name")), False
+    for number, volume in enumerate(listed(first.pod.get("volumes"))):
+        own = mapped(volume.get("secret"))
+        if name := own.get("secretName"):
+            yield str(name), item.locate((*first.pod_at, "volumes", number, "secret", "secretName")), \
+                own.get("optional") is True
+        for at, source in enumerate(listed(mapped(volume.get("projected")).get("sources"))):
+            if name := mapped(source.get("secret")).get("name"):
+                yield str(name), item.locate((*first.pod_at, "volumes", number, "projected", "sources", at)), \
+                    mapped(source["secret"]).get("optional") is True
+
+
+def contracted_secret(
+    subject: Subject, secret: Secret, uses: Sequence[tuple[str, Place, bool, KubeObject]]
+) -> Iterator[Finding]:
+    contract = subject.contract
+    clause = f"secrets.{secret.name}"
+    related = [declared(contract, "secrets", secret.name)]
+    made = [one for (_, name), all_of in subject.cluster.producers.items() if name == secret.name for one in all_of]
+    for words, place, optional, _ in uses:
+        if optional:
+            yield finding("SEC-04", clause, Layer.DEPLOYMENT, place, words, expected="optional: false",
+                          actual="optional: true", related=related, secret=secret.name)
+    if not made:
+        others = sorted({name for _, name in subject.cluster.producers})
+        near = next((all_of[0] for (_, name), all_of in subject.cluster.producers.items()
+                     if name not in contract.secrets), None)
+        place = near.made_by.locate(("metadata", "name")) if near else uses[0][1] if uses else subject.root
+        yield finding("SEC-02", clause, Layer.CONFIG, place, ", ".join(sorted({one[0] for one in uses})) or "nobody",
+                      expected=secret.name, actual=others, related=[
+                          *related, *(Related("consumed here", one[1]) for one in uses[:4])])
+        return
+    first = made[0]
+    item = first.made_by
+    if secret.sealed and item.kind == "Secret":
+        yield finding("SEC-06", clause, Layer.CONFIG, item.locate(("metadata", "name")), item,
+                      expected="SealedSecret", actual="Secret", related=related)
+    if first.type != secret.type:
+        path: FieldPath = ("type",) if item.kind == "Secret" else ("spec", "template", "type")
+        yield finding("SEC-07", clause, Layer.CONFIG, item.locate(path), item, expected=secret.type, actual=first.type,
+                      related=related)
+    if UNKNOWN_KEYS not in first.keys:
+        parent: FieldPath = ("spec", "encryptedData") if item.kind == "SealedSecret" else ("data",)
+        for number, key in enumerate(secret.required):
+            if key not in first.keys:
+                yield finding("SEC-03", clause, Layer.CONFIG, item.locate((*parent, key)), item, expected=key,
+                              actual=sorted(first.keys), key=key,
+                              related=[declared(contract, "secrets", secret.name, "required", number),
+                                       *(Related("consumed here", one[1]) for one in uses[:2])])
+        for key, path in first.keys.items():
+            if not secret.knows(key):
+                yield finding("SEC-09", clause, Layer.CONFIG, item.locate(path), item, actual=key, key=key,
+                              related=related)
+    if item.kind == "SealedSecret":
+        yield from openable(item, first.namespace, clause, related)
+
+
+def openable(item: KubeObject, namespace: str, clause: str, related: list[Related]) -> Iterator[Finding]:
+    """Name and namespace are part of what is sealed, unless an annotation widens the scope."""
+    metadata = mapped(item.get("spec", "template", "metadata"))
+    for name, own in (("name", item.name), ("namespace", namespace)):
+        inner = metadata.get(name)
+        if inner is not None and own and inner != own:
+            yield finding("SEC-08", clause, Layer.CONFIG, item.locate(("spec", "template", "metadata", name)), item,
+                          expected=f"{name} {inner}", actual=f"{name} {own}", related=related)
+
+
+def pull_secrets(subject: Subject) -> Iterator[Finding]:
+    contract = subject.contract
+    for workload in contract.workloads.values():
+        item = subject.workload(workload)
+        first = next(containers(item), None) if item else None
+        if item is None or first is None:
+            continue
+        named = [one.get("name") for one in listed(first.pod.get("imagePullSecrets"))]
+        account = subject.cluster.find("ServiceAccount", str(first.pod.get("serviceAccountName", "")), item.namespace)
+        named += [one.get("name") for one in listed(account.body.get("imagePullSecrets"))] if account else []
+        for number, name in enumerate(workload.pull_secrets):
+            if name not in named:
+                path: FieldPath = (*first.pod_at, "imagePullSecrets")
+                path = (*path, 0, "name") if named else path
+                yield finding("SEC-05", f"secrets.{name}", Layer.DEPLOYMENT, item.locate(path), item, expected=name,
+                              actual=named, related=[declared(contract, "workloads", workload.name, "imagePullSecrets",
+                                                              number)])

@@ -1,0 +1,201 @@
+"""Facts and a contract in, a report out."""
+
+from __future__ import annotations
+
+import datetime
+import fnmatch
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from .checks import CHECKS, Subject, finding
+from .codes import CODES
+from .facts import AppFacts, ImageFacts, ManifestFacts, Unchecked
+from .model import SEVERITIES, Clause, Finding, Kind, Layer, Place, Related, Report
+from .references import check_references
+from .spec import Contract
+from .workloads import Cluster
+
+KINDS = (Kind.VIOLATION, Kind.UNCHECKED, Kind.DRIFT, Kind.EXTERNAL)
+"""Worst first."""
+
+RENDERED = {Layer.CONFIG, Layer.DEPLOYMENT}
+NEEDS: Mapping[str, set[Layer]] = {
+    "PATH": {Layer.APP, Layer.IMAGE, *RENDERED}, "ENV": {Layer.APP, Layer.IMAGE, *RENDERED},
+    "PORT": {Layer.APP, Layer.IMAGE, *RENDERED}, "PERM": {Layer.APP, Layer.IMAGE, *RENDERED},
+    "VOL": RENDERED, "SEC": RENDERED, "IMG": RENDERED, "WORK": RENDERED, "REF": RENDERED,
+}
+"""What has to be looked at before it can be said that nothing of a code was found."""
+
+
+def check(
+    contract: Contract, *, app: AppFacts | None = None, images: Sequence[ImageFacts] = (),
+    manifests: ManifestFacts | None = None, more: Iterable[Finding] = (), now: datetime.datetime,
+    places: Sequence[tuple[str, str]] = (), facts: Mapping[str, Any] | None = None,
+) -> Report:
+    """Compare what was loaded with a contract.
+
+    :param more: findings from elsewhere (repository hygiene, a living system).
+    :param now: the time by which waivers expire.
+    """
+    subject = Subject(contract, app, images, manifests, Cluster(manifests.objects if manifests else ()))
+    found = [one for run in CHECKS for one in run(subject)]
+    found += check_references(subject)
+    found += could_not_check(app, images, manifests)
+    found += more
+    found = one_layer_each(contract, once(found))
+    looked = looked_at(subject)
+    found = waived(contract, found, looked, now.date())
+    found.sort(key=order)
+    return Report(contract.name, contract.file, now, tuple(places), tuple(clauses(contract, looked, found)),
+                  tuple(found), {**(facts or {}), "fixed": fixed(contract, found)})
+
+
+def order(one: Finding) -> tuple[Any, ...]:
+    """Worst first, then by place, so that a report is the same each time."""
+    return (one.waiver is not None, KINDS.index(one.kind), SEVERITIES.index(one.severity), one.clause, one.code,
+            one.place or Place(""), one.subject)
+
+
+def once(found: Iterable[Finding]) -> list[Finding]:
+    """The same thing found twice (a variable on two ways) is one finding."""
+    seen: dict[tuple[Any, ...], Finding] = {}
+    for one in found:
+        seen.setdefault((one.code, one.clause, one.layer, one.place, one.subject, one.expected, one.actual), one)
+    return list(seen.values())
+
+
+def could_not_check(
+    app: AppFacts | None, images: Sequence[ImageFacts], manifests: ManifestFacts | None
+) -> Iterator[Finding]:
+    """What loaders could not resolve."""
+    groups: list[tuple[Layer, Sequence[Unchecked]]] = [
+        (Layer.APP, app.unchecked if app else ()),
+        *((Layer.IMAGE, image.unchecked) for image in images),
+        (Layer.DEPLOYMENT, manifests.unchecked if manifests else ()),
+    ]
+    for layer, all_of in groups:
+        for one in all_of:
+            yield finding("CHECK-01", f"check.{layer.value}", layer, one.place, one.about or one.place.file,
+                          actual="not resolved", expected="resolvable", reason=one.reason)
+
+
+def one_layer_each(contract: Contract, found: Sequence[Finding]) -> list[Finding]:
+    """Where several layers differ in the same clause, the one that wins is to be mended first (seed 000 B.1 7): the
+    others are told of with it, and are found again if they still differ then."""
+    groups: dict[str, list[Finding]] = {}
+    for one in found:
+        if CODES[one.code].alike:
+            groups.setdefault(one.clause, []).append(one)
+    merged: dict[int, Finding | None] = {}
+    for alike in groups.values():
+        if len(alike) < 2:
+            continue
+        ranks = contract.authority.get(CODES[alike[0].code].item, ())
+        first = min(alike, key=lambda one: (ranks.index(one.layer) if one.layer in ranks else len(ranks),
+                                            SEVERITIES.index(one.severity)))
+        others = [one for one in alike if one is not first]
+        merged.update({id(one): None for one in others})
+        merged[id(first)] = replace(first, related=(*first.related, *(
+            Related(f"also {one.actual} here ({one.layer.value})", one.place) for one in others if one.place)))
+    return [kept for one in found if (kept := merged.get(id(one), one)) is not None]
+
+
+def waived(
+    contract: Contract, found: Sequence[Finding], looked: set[Layer], today: datetime.date
+) -> list[Finding]:
+    """Findings with their waivers; a waiver that has expired or covers nothing is a finding of its own."""
+    result, used = [], set()
+    for one in found:
+        for number, waiver in enumerate(contract.waivers):
+            if fnmatch.fnmatchcase(one.code, waiver.code) and fnmatch.fnmatchcase(one.subject, waiver.subject):
+                used.add(number)
+                if waiver.expires >= today:
+                    one = replace(one, waiver=waiver)
+                    break
+        result.append(one)
+    for number, waiver in enumerate(contract.waivers):
+        values: dict[str, Any] = {"code": waiver.code, "owner": waiver.owner}
+        layer = Layer.DEPLOYMENT
+        if number in used and waiver.expires < today:
+            result.append(finding("CHECK-02", "check.waivers", layer, waiver.place, waiver.subject,
+                                  expected="a later date", actual=waiver.expires.isoformat(), related=(), **values))
+        elif number not in used and looked >= NEEDS.get(waiver.code.partition("-")[0], set(Layer)):
+            result.append(finding("CHECK-03", "check.waivers", layer, waiver.place, waiver.subject,
+                                  expected="a finding", actual="none", related=(), **values))
+    return result
+
+
+def looked_at(subject: Subject) -> set[Layer]:
+    """Layers of which something was given."""
+    found = {Layer.APP} if subject.app else set()
+    found |= {Layer.IMAGE} if subject.images else set()
+    return found | (RENDERED if subject.manifests else set())
+
+
+def names_of_clauses(contract: Contract) -> Iterator[tuple[str, set[Layer]]]:
+    """Everything that the contract says, with the layers that have to agree in it."""
+    everywhere = {Layer.APP, Layer.IMAGE, *RENDERED}
+    own = Subject(contract)
+    for folder in contract.paths.values():
+        yield f"paths.{folder.name}", everywhere
+    for _, container in contract.containers():
+        mine = container.name == contract.app.container
+        for name in container.variables:
+            clause = own.clause_of(name) if mine else f"environment.{name}"
+            yield clause, everywhere if mine else RENDERED
+    if contract.app.port:
+        yield "ports.app", everywhere
+    for route in contract.app.routes:
+        yield f"ports.app{route}", {Layer.APP}
+    for _, container in contract.containers():
+        if container.ports:
+            yield f"ports.{container.name}", RENDERED
+        for probe in container.probes:
+            yield f"ports.{container.name}.{probe}", RENDERED
+        for target in container.volumes:
+            yield f"volumes.{target}", RENDERED
+        for name in container.permissions:
+            yield f"permissions.{container.name}.{name}", RENDERED
+        yield f"images.{container.name}", RENDERED
+    for name in contract.services:
+        yield f"ports.{name}", RENDERED
+    for resource in contract.resources.values():
+        if resource.type == "claim":
+            yield f"volumes.{resource.name}", RENDERED
+    yield "volumes.hostPath", RENDERED
+    yield "volumes.sharing", RENDERED
+    for workload in contract.workloads.values():
+        if workload.fs_group is not None:
+            yield f"permissions.{workload.name}.fsGroup", RENDERED
+        yield f"workloads.{workload.name}", RENDERED
+    yield "permissions.user", {Layer.IMAGE}
+    if not contract.app.creates_folders:
+        yield "permissions.folders", {Layer.APP}
+    for name in contract.secrets:
+        yield f"secrets.{name}", RENDERED
+    yield "references", RENDERED
+
+
+def clauses(contract: Contract, looked: set[Layer], found: Sequence[Finding]) -> Iterator[Clause]:
+    """Every clause and what was found of it; what is not in the contract comes last."""
+    numbers: dict[str, list[int]] = {}
+    for number, one in enumerate(found):
+        numbers.setdefault(one.clause, []).append(number)
+    layers: dict[str, set[Layer]] = {}
+    for name, needed in names_of_clauses(contract):
+        layers.setdefault(name, set()).update(needed)
+    for name in numbers:
+        layers.setdefault(name, {found[number].layer for number in numbers[name]})
+    for name, needed in layers.items():
+        seen = needed & looked or {found[number].layer for number in numbers.get(name, ())}
+        yield Clause(name, name.partition(".")[0], tuple(layer for layer in Layer if layer in seen),
+                     tuple(numbers.get(name, ())))
+
+
+def fixed(contract: Contract, found: Sequence[Finding]) -> list[dict[str, Any]]:
+    """The contracts that may never change, and whether each holds (seed 001)."""
+    broken = [one.clause for one in found if one.kind is Kind.VIOLATION and not one.waiver]
+    return [{"number": one.number, "title": dict(one.title), "broken": dict(one.broken),
+             "holds": not any(fnmatch.fnmatchcase(clause, pattern) for clause in broken for pattern in one.clauses)}
+            for one in contract.fixed]

@@ -1,0 +1,117 @@
+"""Loads what was named, checks it and gives the report: what the command, the pytest plugin and the modules share."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .checks import finding
+from .engine import check
+from .facts import AppFacts, ImageFacts, ManifestFacts
+from .model import ContractError, Finding, Layer, Place, Report
+from .spec import load_contract
+
+DOCKERFILES = ("docker/Dockerfile", "Dockerfile", "Containerfile")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to check against which contract. Parts that are None or empty are left out.
+
+    ``app`` is a checkout of the app, ``dockerfile`` a file in it (left out, the first of ``DOCKERFILES`` that is there,
+    and an empty text for none); ``image`` an archive of the built image; ``manifests`` an overlay, a chart, a folder or
+    a file, ``extra`` what is applied beside it; ``repository`` a checkout whose tree and history are looked through.
+    ``root`` is the folder that places are relative to.
+    """
+
+    contract: Path
+    app: Path | None = None
+    dockerfile: str | None = None
+    build_arguments: Mapping[str, str] = field(default_factory=dict)
+    image: Path | None = None
+    image_reference: str = ""
+    image_platform: str = ""
+    manifests: Path | None = None
+    extra: Sequence[Path] = ()
+    kustomize: Sequence[str] = ()
+    helm: Sequence[str] = ()
+    values: Sequence[Path] = ()
+    repository: Path | None = None
+    history: bool = True
+    root: Path | None = None
+
+
+def run(request: Request, now: datetime.datetime | None = None) -> Report:
+    """Check everything that a request names.
+
+    :raises ContractError: the contract, or what was to be checked, cannot be read at all.
+    """
+    if not (request.app or request.image or request.manifests or request.repository):
+        raise ContractError("There is nothing to check.", "Name an app, an image, manifests or a repository.")
+    # Rendering is another process: it works while the contract and the rest are read.
+    contract = load_contract(request.contract, shown(request.contract))
+    places: list[tuple[str, str]] = []
+    app: AppFacts | None = None
+    images: list[ImageFacts] = []
+    manifests: ManifestFacts | None = None
+    more: list[Finding] = []
+    if request.manifests:
+        from .manifests import load_manifests
+
+        places.append(("manifests", shown(request.manifests)))
+        manifests = load_manifests(request.manifests, root=request.root, kustomize=request.kustomize,
+                                   helm=request.helm, values=request.values, extra=request.extra)
+    if request.app:
+        from .app import load_app
+
+        places.append(("app", shown(request.app)))
+        app = load_app(folder(request.app))
+        if dockerfile := dockerfile_of(request):
+            from .dockerfile import load_dockerfile
+
+            places.append(("dockerfile", dockerfile))
+            images.append(load_dockerfile(request.app, dockerfile, request.build_arguments))
+    if request.image:
+        from .image import load_image
+
+        places.append(("image", shown(request.image)))
+        images.append(load_image(request.image, request.image_reference, request.image_platform))
+    if request.repository:
+        from .hygiene import check_repository
+
+        places.append(("repository", shown(request.repository)))
+        found, unchecked = check_repository(folder(request.repository), contract, history=request.history)
+        more += found
+        more += [finding("CHECK-01", "check.repository", Layer.CONFIG, one.place, one.about or one.place.file,
+                         actual="not looked at", expected="looked at", reason=one.reason) for one in unchecked]
+    return check(contract, app=app, images=images, manifests=manifests, more=more, places=places,
+                 now=now or datetime.datetime.now(datetime.UTC))
+
+
+def dockerfile_of(request: Request) -> str:
+    """The Dockerfile of an app, relative to it; empty when there is none and none was asked for."""
+    assert request.app is not None
+    if request.dockerfile is not None:
+        return request.dockerfile
+    return next((name for name in DOCKERFILES if (request.app / name).is_file()), "")
+
+
+def folder(path: Path) -> Path:
+    """:raises ContractError: it is no folder."""
+    if not path.is_dir():
+        raise ContractError(f"{shown(path)} is no folder.", "Name the checkout.", Place(shown(path)))
+    return path
+
+
+def shown(path: Path) -> str:
+    """A path as somebody here would type it."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
+
+
+def broken(report: Report, clause: str) -> Iterator[Finding]:
+    """The findings of a clause that nobody has waived."""
+    return (one for one in report.findings if one.clause == clause and not one.waiver)
