@@ -276,8 +276,29 @@ def test_no_line_of_source_is_asked_for_of_a_whole_file() -> None:
 def test_facts_are_shown_as_they_are() -> None:
     for form in ("text", "markdown", "html"):
         text = told(FULL, form)
-        for part in ("observer:build-20260205-142425", "41.5", "true", "observer-data-pvc", "20Gi", "/logs"):
+        for part in ("observer:build-20260205-142425", "41.5", "yes", "observer-data-pvc", "20Gi", "/logs"):
             assert part in text, (form, part)
+
+
+def test_the_contracts_that_may_never_change_are_a_table_in_the_reader_s_language() -> None:
+    fixed = [{"number": 2, "title": {"en": "Database address", "ko": "DB 연결 계약"}, "holds": False,
+              "broken": {"en": "CrashLoopBackOff", "ko": "DB 연결 실패"}}]
+    report = reported(facts={"fixed": fixed})
+    assert ("### 확정된 불변 실행 계약\n\n| # | 계약 | 일치 | 위반 시 영향 |\n|---|---|---|---|\n"
+            "| 2 | DB 연결 계약 | 아니오 | DB 연결 실패 |") in told(report, "markdown", "ko")
+    assert "#: 2, Contract: Database address, Holds: no, When it is broken: CrashLoopBackOff" in told(report, "text")
+    assert "<td>DB 연결 실패</td>" in told(report, "html", "ko")
+
+
+@pytest.mark.parametrize(("role", "korean"), [
+    ("declared here", "여기에 선언됨"), ("also /app/data here (image)", "여기도 /app/data (image)"),
+    ("said by nobody before", "said by nobody before"),
+])
+def test_what_is_at_a_related_place_is_told_in_the_reader_s_language(role: str, korean: str) -> None:
+    report = reported(finding(related=(Related(role, Place("docker/Dockerfile", 9)),)))
+    for form in ("text", "markdown", "html", "junit", "sarif", "github"):
+        # SARIF's JSON is ASCII alone.
+        assert (json.dumps(korean)[1:-1] if form == "sarif" else korean) in told(report, form, "ko"), form
 
 
 # --- JSON -------------------------------------------------------------------------------------------

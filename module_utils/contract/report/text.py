@@ -130,7 +130,7 @@ class Terminal:
         for table in self.view.tables:
             yield from self.block(INDENT, f"{table.name}:")
             for row in table.rows:
-                pairs = (f"{column} {value}" for column, value in zip(table.columns, row, strict=True))
+                pairs = (f"{column}: {value}" for column, value in zip(table.columns, row, strict=True))
                 yield from self.block(INDENT * 2, ", ".join(pairs))
 
     def waived(self, finding: Finding) -> Iterator[str]:

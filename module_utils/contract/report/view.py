@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from ..model import SEVERITIES, Clause, Finding, Kind, Place, Report, Severity
-from .words import Words
+from .words import LANGUAGES, Words
 
 Part = Literal["title", "message", "remedy"]
 Sentence = Callable[[Finding, Part, str], str]
@@ -192,16 +192,37 @@ class View:
     @cached_property
     def figures(self) -> tuple[tuple[str, str], ...]:
         """Facts of one value, by name."""
-        return tuple((shown(name, self.words), shown(cell(value), self.words))
-                     for name, value in sorted(self.report.facts.items()) if table(name, value) is None)
+        return tuple((self.fact_name(name), self.cell(value))
+                     for name, value in sorted(self.report.facts.items()) if parts_of(value) is None)
 
     @cached_property
     def tables(self) -> tuple[Table, ...]:
         """Facts of several columns, by name; every text is fit to be shown."""
-        found = (table(name, value) for name, value in sorted(self.report.facts.items()))
-        return tuple(Table(shown(one.name, self.words), tuple(shown(text, self.words) for text in one.columns),
-                           tuple(tuple(shown(text, self.words) for text in row) for row in one.rows))
-                     for one in found if one)
+        found = []
+        for name, value in sorted(self.report.facts.items()):
+            if (parts := parts_of(value)) is None:
+                continue
+            columns, rows = parts
+            if columns is None:
+                known = list(self.words.fact_names)
+                keys = sorted({key for row in rows for key in row},
+                              key=lambda key: (known.index(key) if key in known else len(known), key))
+                columns, rows = keys, [[row.get(key, "") for key in keys] for row in rows]
+            found.append(Table(self.fact_name(name), tuple(self.fact_name(str(column)) for column in columns),
+                               tuple(tuple(map(self.cell, row)) for row in rows)))
+        return tuple(found)
+
+    def fact_name(self, name: str) -> str:
+        return shown(self.words.fact_names.get(name, name), self.words)
+
+    def cell(self, value: Any) -> str:  # noqa: ANN401
+        """A value of a fact in one line. One that is there in several languages is shown in the report's."""
+        if isinstance(value, bool):
+            return self.words.yes if value else self.words.no
+        if isinstance(value, Mapping) and isinstance(value.get("en"), str) and set(value) <= set(LANGUAGES):
+            value = value.get(self.words.language, value["en"])
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)
+        return shown(text, self.words)
 
 
 def counts(finding: Finding) -> bool:
@@ -263,22 +284,14 @@ def moment(date: datetime.datetime) -> str:
     return text.replace("+00:00", " UTC") if text.endswith("+00:00") else re.sub(r"(?<=:\d\d)(?=[+-])", " ", text)
 
 
-def table(name: str, value: Any) -> Table | None:  # noqa: ANN401
-    """A fact as a table: ``{"columns": [...], "rows": [[...]]}``, or a list of mappings, whose columns are in the order
-    of the alphabet (the JSON keeps no other one); None when it is neither."""
+def parts_of(value: Any) -> tuple[Any, Any] | None:  # noqa: ANN401
+    """Columns and rows of a fact that is a table: ``{"columns": [...], "rows": [[...]]}``, or a list of mappings, which
+    says no columns. None when it is neither."""
     if isinstance(value, Mapping) and set(value) == {"columns", "rows"}:
         columns, rows = value["columns"], value["rows"]
         if isinstance(columns, list | tuple) and columns and isinstance(rows, list | tuple) and all(
                 isinstance(row, list | tuple) and len(row) == len(columns) for row in rows):
-            return Table(name, tuple(map(cell, columns)), tuple(tuple(map(cell, row)) for row in rows))
+            return columns, rows
     if isinstance(value, list | tuple) and value and all(isinstance(row, Mapping) and row for row in value):
-        keys = sorted({str(key) for row in value for key in row})
-        return Table(name, tuple(keys), tuple(tuple(cell(row.get(key, "")) for key in keys) for row in value))
+        return None, value
     return None
-
-
-def cell(value: Any) -> str:  # noqa: ANN401
-    """A value of a fact in one line."""
-    if isinstance(value, str):
-        return value
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)

@@ -5,12 +5,14 @@ Codes, clause names, layers' ids and the keys of the JSON stay as they are in ev
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..model import ContractError, Finding, Kind, Layer
 
 LANGUAGES = ("en", "ko")
+ALSO = re.compile(r"also (.*) here \((\w+)\)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,12 @@ class Words:
     layer_names: Mapping[Layer, str]
     items: Mapping[str, str]
     roles: Mapping[str, str]
+    role_also: str
+    """Of a role that has a value in it."""
+    fact_names: Mapping[str, str]
+    """Names of facts and of their columns, in the order in which columns are shown; another one keeps its name."""
+    yes: str
+    no: str
 
     def label(self, finding: Finding) -> str:
         """How bad a finding is: a violation's severity, else its kind."""
@@ -92,6 +100,8 @@ class Words:
 
     def role(self, role: str) -> str:
         """What is at a related place."""
+        if also := ALSO.fullmatch(role):
+            return self.role_also.format(value=also[1], layer=also[2])
         return self.roles.get(role, role)
 
 
@@ -169,6 +179,16 @@ EN = Words(
     },
     items={},
     roles={},
+    role_also="also {value} here ({layer})",
+    fact_names={
+        "fixed": "Contracts that may never change",
+        "number": "#",
+        "title": "Contract",
+        "holds": "Holds",
+        "broken": "When it is broken",
+    },
+    yes="yes",
+    no="no",
 )
 
 KO = Words(
@@ -259,28 +279,28 @@ KO = Words(
     },
     roles={
         "declared here": "여기에 선언됨",
-        "declared there": "저기에 선언됨",
+        "first declared here": "여기서 처음 선언됨",
         "consumed here": "여기서 사용함",
         "consumed there": "저기서 사용함",
-        "first declared here": "여기서 처음 선언됨",
-        "defined here": "여기에 정의됨",
-        "overridden here": "여기서 덮어씀",
-        "overrides this": "이 값을 덮어씀",
-        "referenced here": "여기서 참조함",
-        "mounted here": "여기에 마운트됨",
         "read here": "여기서 읽음",
-        "set here": "여기서 설정함",
+        "and here": "여기서도",
         "selected here": "여기서 선택함",
-        "written here": "여기에 적혀 있음",
-        "asked for here": "여기서 요구함",
-        "required here": "여기서 요구함",
-        "expected here": "여기서 기대함",
-        "produced here": "여기서 생성됨",
-        "the contract": "계약",
-        "contract": "계약",
-        "in the contract": "계약의 위치",
-        "the contract says so here": "계약의 해당 위치",
+        "looked for here": "여기서 찾음",
+        "leads to": "연결 대상",
+        "the pods' ports": "Pod의 포트",
+        "shared": "공유됨",
+        "wins": "우선하는 값",
     },
+    role_also="여기도 {value} ({layer})",
+    fact_names={
+        "fixed": "확정된 불변 실행 계약",
+        "number": "#",
+        "title": "계약",
+        "holds": "일치",
+        "broken": "위반 시 영향",
+    },
+    yes="예",
+    no="아니오",
 )
 
 
