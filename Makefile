@@ -34,6 +34,9 @@ $(UV):
 $(VENV)/.complete: $(UV) uv.lock
 	@echo "[setup] Python packages of uv.lock"
 	@$(UV) sync --frozen --quiet
+	@# Where Python may not write it, it would compile Ansible anew for every command: a second each.
+	@$(VENV)/bin/python -m compileall -q -j 0 -x '/(ansible_collections|kubernetes|mypyc?|pygments|tests?)/' \
+		$(VENV)/lib/python3*/site-packages >/dev/null || true
 	@touch $@
 
 # Without a Go that can build it, the kustomize or kubectl of the machine does as well.

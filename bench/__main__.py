@@ -134,7 +134,7 @@ def added(site: Site) -> dict[str, float]:
         found[name] = round(int(memory) / 1024**2, 1)
     sizes = site.ssh(f"cd /; sudo du -cbs {' '.join(OWNED)} | tail -1")
     found["files_kib"] = round(int(sizes.split()[0]) / 1024, 1)
-    archives = site.ssh("sudo du -cb /var/lib/rancher/k3s/agent/images/*.zst 2>/dev/null | tail -1 || echo 0")
+    archives = site.ssh("sudo sh -c 'du -cb /var/lib/rancher/k3s/agent/images/*.zst | tail -1'")
     found["image_archives_mb"] = round(int((re.findall(r"^\d+", archives) or ["0"])[0]) / 1e6, 1)
     return found
 

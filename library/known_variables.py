@@ -5,7 +5,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: known_variables
-short_description: Refuse variables that look like this project's but that nothing reads
+short_description: Refuse variables that nothing reads, and values that no role takes
 description:
   - A misspelled variable changes nothing and says nothing. This compares the names of the host's variables, wherever
     they come from, with the inputs that the roles declare in their C(meta/argument_specs.yml).
@@ -14,13 +14,21 @@ description:
   - Left out are Ansible's own variables (C(ansible_*)) and results of tasks (C(__*)).
   - A variable that the inventory's C(group_vars/all) sets in vain, because C(group_vars/all) beside the playbooks sets
     it too and wins, is refused as well.
-  - Only names are looked at, never values. Nothing is done on the host and no connection is opened.
+  - With O(entry_point), values are compared with the types and choices that the roles declare there, all roles in one
+    task. Ansible's own check is a task for each role.
+  - Nothing is done on the host and no connection is opened.
 options:
   also:
     description: Further names that are right, or shell patterns of names such as V(provision_*).
     type: list
     elements: str
     default: []
+  entry_point:
+    description: >-
+      Entry point of the roles whose specification the values have to fit, such as V(preflight). Left out, only names
+      are looked at.
+    type: str
+    default: ""
   prefixes:
     description: What names of ours begin with, besides the names of the roles with an underscore.
     type: list

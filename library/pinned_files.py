@@ -94,6 +94,7 @@ import shutil
 import stat
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -284,7 +285,10 @@ def main() -> None:
     if malformed:
         module.fail_json(msg=f"{malformed[0]['path']}: mode {malformed[0]['mode']} is not octal",
                          remedy="quote it: mode: '0644'")
-    pending = [file for file in files if digest(file["path"]) != file["sha256"]]
+    # On all cores: hashing is most of a run that changes nothing, and does not hold the interpreter's lock.
+    with ThreadPoolExecutor(max(1, len(files))) as pool:
+        digests = list(pool.map(lambda file: digest(file["path"]), files))
+    pending = [file for file, found in zip(files, digests, strict=True) if found != file["sha256"]]
     held = [file for file in files if file not in pending]
     try:
         wrong = [file["path"] for file in files if file in pending or rights(file)]

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .documents import read_text
-from .model import ContractError, Place, Report
+from .model import ContractError, Report
 from .run import Request, run
 
 FORMATS = ("text", "markdown", "html", "junit", "sarif", "github", "json")
@@ -93,11 +93,7 @@ def loaded(path: Path) -> Report:
     """:raises ContractError: no report."""
     from .report import from_json
 
-    try:
-        return from_json(read_text(path))
-    except (ValueError, KeyError, TypeError) as error:
-        raise ContractError(f"{path} is no report: {error}.", "Give what `--output json=FILE` wrote.",
-                            Place(str(path))) from None
+    return from_json(read_text(path), str(path))
 
 
 def command() -> None:

@@ -1,4 +1,4 @@
-"""Refuses variables that look like this project's but are not known to any role. Documented in library/."""
+"""Refuses variables that no role knows, and values that no role takes. Documented in library/."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 from ansible import context
 from ansible.errors import AnsibleError
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 from ansible.utils.vars import load_extra_vars
 
@@ -46,19 +47,18 @@ class Unknown:
     role: str
 
 
-def known_names(roles: Path) -> dict[str, str]:
-    """The inputs that the roles under ``roles`` declare, each with its role; raises SpecError."""
-    known: dict[str, str] = {}
+def specifications(roles: Path) -> dict[str, dict[str, dict[str, Any]]]:
+    """What the roles under ``roles`` declare: options by entry point by role; raises SpecError."""
+    found = {}
     for spec in sorted(roles.glob("*/meta/argument_specs.yml")):
-        role = spec.parents[1].name
         try:
             document = yaml.load(spec.read_bytes(), Loader=YamlLoader)
-            for entry in document["argument_specs"].values():
-                known.update(dict.fromkeys(entry.get("options") or {}, role))
-        except (OSError, yaml.YAMLError, TypeError, KeyError, AttributeError) as error:
+            found[spec.parents[1].name] = {name: dict(entry.get("options") or {})
+                                           for name, entry in document["argument_specs"].items()}
+        except (OSError, yaml.YAMLError, TypeError, ValueError, KeyError, AttributeError) as error:
             reason = str(error).splitlines()[0] or type(error).__name__
             raise SpecError(f"{shown(spec)} is not an argument specification: {reason}.") from error
-    return known
+    return found
 
 
 def unknown_names(
@@ -158,7 +158,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     _requires_connection = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Compare the host's variables with what the roles declare; never reads a value."""
+        """Compare the host's variables with what the roles declare."""
         result: dict[str, Any] = {"changed": False, "unknown": []}
         super().run(tmp, task_vars)
         _, options = self.validate_argument_spec(
@@ -166,6 +166,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 "also": {"type": "list", "elements": "str", "default": []},
                 "prefixes": {"type": "list", "elements": "str", "default": list(OWN_PREFIXES)},
                 "roles": {"type": "path", "default": str(ROLES)},
+                "entry_point": {"type": "str", "default": ""},
             }
         )
         variables, roles = task_vars or {}, Path(options["roles"])
@@ -173,13 +174,15 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             return {**result, "failed": True, "msg": f"roles: there is no folder {roles}.",
                     "remedy": "Set roles to the folder that holds the roles, or leave it out."}
         try:
-            known = known_names(roles)
+            specified = specifications(roles)
         except SpecError as error:
             return {**result, "failed": True, "msg": str(error), "remedy": "Correct the file."}
+        known = {name: role for role, entries in specified.items() for names in entries.values() for name in names}
         owners = {f"{role.name}_": role.name for role in roles.iterdir() if role.is_dir()}
         names = unknown_names(variables, known, options["also"], {*owners, *options["prefixes"]})
         if not names:
-            return {**result, **self._without_effect(variables)}
+            return {**result, **(self._without_effect(variables)
+                                 or self._wrong_values(roles, specified, options["entry_point"], variables))}
 
         plain = [name for name in options["also"] if not re.search(r"[*?\[]", name)]
         unknown = []
@@ -211,6 +214,24 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                            f" {' and '.join(places(name, winning, read))} wins" for name, path in sorted(lost.items()))
         return {"failed": True, "msg": f"{listed}.", "remedy":
                 f"Move {'it' if len(lost) == 1 else 'them'} to group_vars/observer.yml of the inventory."}
+
+    def _wrong_values(
+        self, roles: Path, specified: Mapping[str, Mapping[str, Mapping[str, Any]]], entry_point: str,
+        variables: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        """A refusal of the first role whose inputs its entry point does not allow, or nothing; as Ansible's own check,
+        which is a task for every role."""
+        for role, entries in specified.items():
+            spec = entries.get(entry_point, {})
+            # Defaults of a role may name files of it.
+            templar = self._templar.copy_with_new_env(
+                available_variables={**variables, "role_path": str(roles / role)})
+            given = templar.template({name: variables[name] for name in spec if name in variables})
+            wrong = ArgumentSpecValidator(spec).validate(given, validate_role_argument_spec=True).error_messages
+            if wrong:
+                return {"failed": True, "msg": f"Inputs of role {role} are not right: {'; '.join(wrong)}",
+                        "argument_errors": wrong, "validate_args_context": {"name": role, "path": str(roles / role)}}
+        return {}
 
     def _names(self, path: Path) -> list[str]:
         found = self._loader.load_from_file(str(path), cache="all", unsafe=True)

@@ -53,7 +53,7 @@ class Subject:
 
 
 def finding(
-    code: str, clause: str, layer: Layer, place: Place | None, subject: object, *, expected: object = "",
+    code: str, clause: str, layer: Layer, place: Place | None, subject: object, /, *, expected: object = "",
     actual: object = "", related: Iterable[Related] = (), severity: Severity | None = None, kind: Kind | None = None,
     **values: object,
 ) -> Finding:

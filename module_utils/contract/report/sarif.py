@@ -22,7 +22,7 @@ LEVELS = ("error", "warning", "note")
 def as_sarif(view: View) -> str:
     """One run with a rule for each code that occurs. Places are relative to the folder that was checked.
 
-    The standard wants ``helpUri`` absolute, so a strict reader wants ``docs`` to be; GitHub takes relative ones too.
+    The standard wants ``helpUri`` absolute: a relative ``docs`` is linked from the help text alone.
     """
     report = view.report
     rules: dict[str, list[Finding]] = {}
@@ -78,7 +78,7 @@ def rule(view: View, findings: Sequence[Finding]) -> dict[str, Any]:
             "markdown": message(f"{escape(text)}\n\n**{view.words.remedy}**: {escape(remedy)}\n\n"
                                 f"[{escape(code)}]({link})", links=True),
         },
-        "helpUri": link,
+        **({"helpUri": link} if "://" in link else {}),
         "defaultConfiguration": {"level": min(map(level, findings), key=LEVELS.index)},
         "properties": {"tags": ["execution-contract", *sorted({str(one.layer) for one in findings})]},
     }
