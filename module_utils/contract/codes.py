@@ -199,7 +199,7 @@ _("VOL-09", "volumes", HIGH, ("A hostPath differs", "hostPath 불일치"),
   ("Volume {name} has {field} {actual}; the contract says {expected}.", "{name} 볼륨의 {field}은(는) {actual}이며, 계약은 {expected}이다."),
   ("Set {field} to {expected}.", "{field}을(를) {expected}(으)로 설정한다."))
 _("VOL-10", "volumes", MEDIUM, ("A volume is a folder of the node (CF-4)", "hostPath 볼륨 사용 (CF-4)"),
-  ("Volume {name} of {subject} is no PVC but hostPath {actual} ({type}).", "{subject}의 {name} 볼륨이 PVC가 아닌 hostPath {actual} 사용 ({type})."),
+  ("Volume {name} of {owner} is no PVC but hostPath {actual} ({type}).", "{owner}의 {name} 볼륨이 PVC가 아닌 hostPath {actual} 사용 ({type})."),
   ("Use a PersistentVolumeClaim, or waive it with a reason.", "PVC로 전환하거나 사유와 함께 면제를 등록한다."))
 _("VOL-11", "volumes", LOW, ("Several replicas share a volume of one node (CF-7)", "RWO 볼륨과 다중 replicas 조합 (CF-7)"),
   ("{subject} has {actual} replicas on {source}, which takes for granted that there is one node.",

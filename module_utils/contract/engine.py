@@ -13,7 +13,7 @@ from .codes import CODES
 from .facts import AppFacts, ImageFacts, ManifestFacts, Unchecked
 from .model import SEVERITIES, Clause, Finding, Kind, Layer, Place, Related, Report
 from .references import check_references
-from .spec import Contract
+from .spec import Contract, Fixed
 from .workloads import Cluster
 
 KINDS = (Kind.VIOLATION, Kind.UNCHECKED, Kind.DRIFT, Kind.EXTERNAL)
@@ -41,14 +41,14 @@ def check(
     subject = Subject(contract, app, images, manifests, Cluster(manifests.objects if manifests else ()))
     found = [one for run in CHECKS for one in run(subject)]
     found += check_references(subject)
-    found += could_not_check(app, images, manifests)
+    found += could_not_check(contract, app, images, manifests)
     found += more
     found = one_layer_each(contract, once(found))
     looked = looked_at(subject)
     found = waived(contract, found, looked, now.date())
     found.sort(key=order)
     return Report(contract.name, contract.file, now, tuple(places), tuple(clauses(contract, looked, found)),
-                  tuple(found), {**(facts or {}), "fixed": fixed(contract, found)})
+                  tuple(found), {**(facts or {}), "fixed": fixed(contract, looked, found)})
 
 
 def order(one: Finding) -> tuple[Any, ...]:
@@ -66,9 +66,12 @@ def once(found: Iterable[Finding]) -> list[Finding]:
 
 
 def could_not_check(
-    app: AppFacts | None, images: Sequence[ImageFacts], manifests: ManifestFacts | None
+    contract: Contract, app: AppFacts | None, images: Sequence[ImageFacts], manifests: ManifestFacts | None
 ) -> Iterator[Finding]:
-    """What loaders could not resolve."""
+    """What loaders could not resolve and the contract asks for."""
+    asked = {"", "port", "user", *contract.app_container.variables}
+    for folder in contract.paths.values():
+        asked |= {folder.function, folder.path, folder.variable}
     groups: list[tuple[Layer, Sequence[Unchecked]]] = [
         (Layer.APP, app.unchecked if app else ()),
         *((Layer.IMAGE, image.unchecked) for image in images),
@@ -76,6 +79,9 @@ def could_not_check(
     ]
     for layer, all_of in groups:
         for one in all_of:
+            # A function that the contract does not name may depend on whatever it likes.
+            if layer is not Layer.DEPLOYMENT and one.about.rpartition(".")[2] not in asked and one.about not in asked:
+                continue
             yield finding("CHECK-01", f"check.{layer.value}", layer, one.place, one.about or one.place.file,
                           actual="not resolved", expected="resolvable", reason=one.reason)
 
@@ -193,9 +199,15 @@ def clauses(contract: Contract, looked: set[Layer], found: Sequence[Finding]) ->
                      tuple(numbers.get(name, ())))
 
 
-def fixed(contract: Contract, found: Sequence[Finding]) -> list[dict[str, Any]]:
-    """The contracts that may never change, and whether each holds (seed 001)."""
-    broken = [one.clause for one in found if one.kind is Kind.VIOLATION and not one.waiver]
+def fixed(contract: Contract, looked: set[Layer], found: Sequence[Finding]) -> list[dict[str, Any]]:
+    """The contracts that may never change, and whether each holds (seed 001); None where not all was looked at."""
+    broken = {one.clause for one in found if one.kind is Kind.VIOLATION and not one.waiver}
+    unknown = {one.clause for one in found if one.kind is Kind.UNCHECKED}
+    unknown |= {name for name, needed in names_of_clauses(contract) if not needed <= looked}
+
+    def touched(one: Fixed, names: set[str]) -> bool:
+        return any(fnmatch.fnmatchcase(name, pattern) for name in names for pattern in one.clauses)
+
     return [{"number": one.number, "title": dict(one.title), "broken": dict(one.broken),
-             "holds": not any(fnmatch.fnmatchcase(clause, pattern) for clause in broken for pattern in one.clauses)}
+             "holds": False if touched(one, broken) else None if touched(one, unknown) else True}
             for one in contract.fixed]

@@ -197,7 +197,7 @@ def folders_of_a_node(item: KubeObject) -> Iterator[Finding]:
             own = mapped(volume["hostPath"])
             yield finding("VOL-10", "volumes.hostPath", Layer.DEPLOYMENT,
                           item.locate((*first.pod_at, "volumes", number, "hostPath")),
-                          f"{item} {volume.get('name')}", actual=own.get("path"), name=volume.get("name"),
+                          f"{item} {volume.get('name')}", actual=own.get("path"), name=volume.get("name"), owner=item,
                           type=own.get("type") or "no type", expected="PersistentVolumeClaim")
 
 
