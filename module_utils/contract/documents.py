@@ -170,7 +170,7 @@ def load_documents(text: str, file: str) -> list[Document]:
         line = text[:position].count("\n") + 1
         raise ContractError(f"{file}:{line} is not YAML: {getattr(error, 'reason', error)}.", f"Correct line {line}.",
                             Place(file, line)) from None
-    except (ValueError, RecursionError, OverflowError) as error:
+    except (ValueError, RecursionError, OverflowError, LookupError, AttributeError) as error:
         # A scalar such as 2026-13-45 looks like a date and is none.
         raise ContractError(f"{file} is not YAML that can be read: {error}.", "Quote the value.", Place(file)) from None
     finally:

@@ -209,6 +209,7 @@ class Contract:
     environments: Mapping[str, Environment]
     documents: tuple[str, ...]
     document_paths: tuple[str, ...]
+    examples: tuple[str, ...]
     waivers: Sequence[Waiver]
     document: Document = field(repr=False)
 
@@ -317,6 +318,7 @@ def built(body: Mapping[str, Any], document: Document) -> Contract:
                       for name, one in body.get("environments", {}).items()},
         documents=tuple(body.get("repository", {}).get("documents", ())),
         document_paths=tuple(body.get("repository", {}).get("paths", ())),
+        examples=tuple(body.get("repository", {}).get("examples", ())),
         waivers=[Waiver(one["code"], one["subject"], one["owner"], " ".join(one["reason"].split()),
                         datetime.date.fromisoformat(one["expires"]), document.place(("waivers", number)))
                  for number, one in enumerate(body.get("waivers", ()))],
