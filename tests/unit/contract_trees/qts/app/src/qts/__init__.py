@@ -1,0 +1,1 @@
+"""QTS: trades by strategies that a file names."""
