@@ -216,8 +216,11 @@ _("VOL-13", "volumes", HIGH, ("A mount has another subPath", "subPath 불일치"
 # --- 5. permissions ---------------------------------------------------------------------------------
 
 _("PERM-01", "permissions", CRITICAL, ("A security context differs", "securityContext 불일치"),
-  ("{field} of {owner} is {actual}; the contract says {expected}.", "{owner}의 {field}은(는) {actual}이며, 계약은 {expected}이다."),
+  ("{field} of container {container} is {actual}; the contract says {expected}.", "{container} 컨테이너의 {field}은(는) {actual}이며, 계약은 {expected}이다."),
   ("Set {field} to {expected}.", "{field}을(를) {expected}(으)로 설정한다."))
+_("PERM-06", "permissions", CRITICAL, ("The group of the volumes differs", "fsGroup 불일치"),
+  ("fsGroup of {subject} is {actual}; the contract says {expected}.", "{subject}의 fsGroup은 {actual}이며, 계약은 {expected}이다."),
+  ("Set fsGroup to {expected}.", "fsGroup을 {expected}(으)로 설정한다."))
 _("PERM-02", "permissions", HIGH, ("The image runs as somebody else", "이미지 USER 불일치"),
   ("{subject} runs as {actual}; the contract says {expected}.", "{subject}의 USER는 {actual}이며, 계약은 {expected}이다."),
   ("Write `USER {expected}` in the Dockerfile.", "Dockerfile에 `USER {expected}`를 쓴다."))
@@ -239,7 +242,7 @@ _("SEC-01", "secrets", CRITICAL, ("A Secret of another name is asked for", "Secr
   ("{subject} takes Secret {actual}; the contract knows {expected}.", "{subject}이(가) Secret {actual}을(를) 참조하며, 계약은 {expected}이다."),
   ("Refer to {expected}.", "{expected}을(를) 참조하도록 수정한다."))
 _("SEC-02", "secrets", CRITICAL, ("Nothing makes a Secret that is asked for (CF-1)", "SealedSecret → Secret 이름 불일치 (CF-1)"),
-  ("{subject} asks for Secret {expected}, and nothing here makes it; what is made: {actual}.",
+  ("Secret {expected} is taken by {subject}, and nothing here makes it; what is made: {actual}.",
    "{subject}이(가) 참조하는 Secret({expected})을 만드는 것이 없다. 생성되는 Secret: {actual}."),
   ("Seal one SealedSecret {expected} with all its keys.", "모든 키를 담은 SealedSecret {expected}을(를) 만든다."))
 _("SEC-03", "secrets", HIGH, ("A Secret lacks a key (CF-2)", "Secret 키 누락 (CF-2)"),

@@ -149,6 +149,7 @@ def load_documents(text: str, file: str) -> list[Document]:
     refuse_depth(text, file)
     loader = Loader(text)
     documents = []
+    node = None
     try:
         while loader.check_node():
             node = loader.get_node()
@@ -172,10 +173,28 @@ def load_documents(text: str, file: str) -> list[Document]:
                             Place(file, line)) from None
     except (ValueError, RecursionError, OverflowError, LookupError, AttributeError) as error:
         # A scalar such as 2026-13-45 looks like a date and is none.
-        raise ContractError(f"{file} is not YAML that can be read: {error}.", "Quote the value.", Place(file)) from None
+        line = unreadable(loader, node)
+        raise ContractError(f"{file}{f':{line}' if line else ''} is not YAML that can be read: {error}.",
+                            "Quote the value.", Place(file, line)) from None
     finally:
         loader.dispose()
     return documents
+
+
+def unreadable(loader: Any, root: Any) -> int:  # noqa: ANN401
+    """The line of the first scalar that cannot be made into a value, 0 where it is none."""
+    lines, seen, waiting = [], set(), [root]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, yaml.ScalarNode):
+            try:
+                loader.construct_object(node)
+            except (ValueError, OverflowError, yaml.YAMLError):
+                lines.append(node.start_mark.line + 1)
+        elif isinstance(node, yaml.CollectionNode) and id(node) not in seen:
+            seen.add(id(node))
+            waiting += [part for item in node.value for part in (item if isinstance(item, tuple) else (item,))]
+    return min(lines, default=0)
 
 
 def refuse_depth(text: str, file: str) -> None:

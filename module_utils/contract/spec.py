@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from .codes import CODES
 from .documents import Document, load_documents, read_text
 from .facts import FieldPath
 from .model import ContractError, Layer, Place, Waiver
@@ -37,9 +38,9 @@ class Folder:
 
 @dataclass(frozen=True)
 class Variable:
-    """A variable of a container. ``sources`` are all places that have to give it: ``ConfigMap/x``, ``Secret/x``,
-    ``field/metadata.name``, ``manifest`` or ``image``. ``value`` is the one right value, ``values`` and ``pattern``
-    what is allowed; nothing of it means any."""
+    """A variable of a container. ``sources`` are all places that have to give it: ``ConfigMap/x``, ``Secret/x`` (with
+    ``/key`` where the key has another name), ``field/metadata.name``, ``manifest`` or ``image``. ``value`` is the one
+    right value, ``values`` and ``pattern`` what is allowed; nothing of it means any."""
 
     name: str
     sources: tuple[str, ...]
@@ -134,13 +135,15 @@ class Service:
 
 @dataclass(frozen=True)
 class Secret:
-    """``required`` keys have to be there, ``optional`` ones (shell patterns) may; ``sealed``: by a SealedSecret."""
+    """``required`` keys have to be there, ``optional`` ones (shell patterns) may; ``sealed``: by a SealedSecret;
+    ``by_hand``: by somebody on the cluster."""
 
     name: str
     type: str
     required: tuple[str, ...]
     optional: tuple[str, ...]
     sealed: bool
+    by_hand: bool = False
 
     def knows(self, key: str) -> bool:
         return key in self.required or any(fnmatch.fnmatchcase(key, pattern) for pattern in self.optional)
@@ -277,16 +280,37 @@ def refuse_what_the_schema_forbids(body: Any, document: Document) -> None:  # no
 
     validator = jsonschema.Draft202012Validator(
         schema(), format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER)
-    errors = [jsonschema.exceptions.best_match([error]) for error in validator.iter_errors(body)]
+    errors = [inner(error) for error in validator.iter_errors(body)]
     if not errors:
         return
-    found = sorted(((document.line(tuple(error.absolute_path)), error) for error in errors), key=lambda one: one[0])
-    line, error = found[0]
+    unknown = {tuple(error.absolute_path) for error in errors if error.validator == "additionalProperties"}
+    found = sorted(((tuple(error.absolute_path) in unknown and error.validator == "required",
+                     document.line(field_of(error)), error) for error in errors), key=lambda one: one[:2])
+    _, line, error = found[0]
     where = ".".join(map(str, error.absolute_path)) or "the contract"
     more = f" ({len(found) - 1} more)" if len(found) > 1 else ""
     raise ContractError(f"{document.file}:{line}: {where}: {error.message[:300]}{more}.",
                         "Correct it; contracts/contract.schema.json says what may stand there.",
                         Place(document.file, line))
+
+
+def inner(error: Any) -> Any:  # noqa: ANN401
+    """Of a value that fits none of several kinds (`oneOf`): what is wrong with the kind that its `type` names."""
+    import jsonschema
+
+    kinds: dict[Any, list[Any]] = {}
+    for one in error.context if error.validator == "oneOf" else ():
+        kinds.setdefault(one.schema_path[0], []).append(one)
+    meant = [all_of for all_of in kinds.values() if not any(list(one.path)[:1] == ["type"] for one in all_of)]
+    return jsonschema.exceptions.best_match(meant[0] if meant else [error])
+
+
+def field_of(error: Any) -> FieldPath:  # noqa: ANN401
+    """The field that an error is about: of a key that may not stand there the key itself, not what it stands in."""
+    path: FieldPath = tuple(error.absolute_path)
+    if error.validator == "additionalProperties":
+        return (*path, next(key for key in error.instance if key not in error.schema.get("properties", {})))
+    return (*path, error.instance) if "propertyNames" in error.absolute_schema_path else path
 
 
 def built(body: Mapping[str, Any], document: Document) -> Contract:
@@ -312,7 +336,8 @@ def built(body: Mapping[str, Any], document: Document) -> Contract:
             for key, item in one["ports"].items()}) for name, one in body.get("services", {}).items()},
         config_maps=tuple(body.get("configMaps", ())),
         secrets={name: Secret(name, one.get("type", "Opaque"), tuple(one["required"]), tuple(one.get("optional", ())),
-                              one.get("sealed", False)) for name, one in body.get("secrets", {}).items()},
+                              one.get("sealed", False), one.get("byHand", False))
+                 for name, one in body.get("secrets", {}).items()},
         cluster=body.get("cluster", {}), node=body.get("node", {}),
         environments={name: Environment(name, one["namespace"], one.get("node", ""), tuple(one.get("tags", ())))
                       for name, one in body.get("environments", {}).items()},
@@ -375,14 +400,37 @@ def contradictions(contract: Contract) -> Iterator[tuple[str, str, FieldPath]]:
                 yield f"{mount.source} is none of the resources", "Add it to resources.", (*at, "volumes", target)
         for variable in container.variables.values():
             for source in variable.sources:
-                kind, _, name = source.partition("/")
+                kind, _, rest = source.partition("/")
+                name, _, key = rest.partition("/") if kind in {"ConfigMap", "Secret"} else (rest, "", "")
                 known = {"ConfigMap": contract.config_maps, "Secret": contract.secrets}.get(kind, (name,))
                 if name not in known:
                     yield (f"{source} is in neither configMaps nor secrets", "Add it there, or correct the name.",
                            (*at, "variables", variable.name))
-                if kind == "Secret" and name in contract.secrets and not contract.secrets[name].knows(variable.name):
-                    yield (f"{name} has no key {variable.name}", "Add it to the Secret's keys.",
+                if kind == "Secret" and name in contract.secrets and not contract.secrets[name].knows(
+                        key or variable.name):
+                    yield (f"{name} has no key {key or variable.name}", "Add it to the Secret's keys.",
                            (*at, "variables", variable.name))
+    if contract.app.port_variable and contract.app.port_variable not in app.variables:
+        yield (f"{contract.app.port_variable} is no variable of container {app.name}",
+               "Add it to the container's variables.", ("app", "port", "variable"))
+    for workload in contract.workloads.values():
+        for number, name in enumerate(workload.pull_secrets):
+            if name not in contract.secrets:
+                yield (f"{name} is none of the secrets", "Add it to secrets, or correct the name.",
+                       ("workloads", workload.name, "imagePullSecrets", number))
+    for resource in contract.resources.values():
+        names = {"configMap": contract.config_maps, "secret": contract.secrets}.get(resource.type)
+        if names is not None and (name := resource.params["name"]) not in names:
+            yield (f"{name} is in neither configMaps nor secrets", "Add it there, or correct the name.",
+                   ("resources", resource.name, "params", "name"))
+    for number, one in enumerate(contract.fixed):
+        for at_clause, pattern in enumerate(one.clauses):
+            if pattern.partition(".")[0] not in {*ITEMS, "secrets", "images", "workloads", "references"}:
+                yield (f"{pattern} fits no clause", "Begin it with the name of an item, such as paths.",
+                       ("fixed", number, "clauses", at_clause))
+    for number, waiver in enumerate(contract.waivers):
+        if not any(fnmatch.fnmatchcase(code, waiver.code) for code in CODES):
+            yield f"{waiver.code} is no code of a finding", "docs/findings.md has them.", ("waivers", number, "code")
     for service in contract.services.values():
         if service.workload not in contract.workloads:
             yield (f"{service.workload} is none of the workloads", "Correct the name.",

@@ -62,6 +62,14 @@ class Given:
     subject: str
     owner: KubeObject
     certain: bool = True
+    key: str = ""
+    """Of a ConfigMap or Secret, where it has another name."""
+
+    def comes_from(self, source: str) -> bool:
+        """Whether this is what a contract's source says."""
+        kind, _, rest = source.partition("/")
+        name, _, key = rest.partition("/") if kind in {"ConfigMap", "Secret"} else (rest, "", "")
+        return self.source == (f"{kind}/{name}" if rest else kind) and (self.key or self.name) == (key or self.name)
 
 
 @dataclass(frozen=True)
@@ -270,7 +278,7 @@ def single_variables(container: PodContainer, cluster: Cluster) -> Iterator[Give
                 if key in data:
                     value, place, subject = data[key], item.locate(("data", key)), str(item)
             yield Given(name, value, f"{kind}/{owner}", place, subject, container.workload,
-                        reference.get("optional") is not True)
+                        reference.get("optional") is not True, key)
         if fields := mapped(whence.get("fieldRef")):
             yield Given(name, None, f"field/{fields.get('fieldPath')}", container.locate("env", number, "valueFrom"),
                         subject, container.workload)

@@ -126,8 +126,8 @@ BROKEN: dict[str, tuple[str, str, str]] = {
     # Contradictions: each part is right by itself.
     "container that is none": ("  container: observer\n", "  «container: collector»\n", "collector"),
     "path's variable": ("variable: OBSERVER_LOG_DIR", "«variable: OBSERVER_LOGS»", "OBSERVER_LOGS is no variable"),
-    "path without volume": ("config: {path: /opt/platform/runtime/observer/config",
-                            "«config: {path: /etc/observer»", "/etc/observer is under no volume"),
+    "path without volume": ("path: /opt/platform/runtime/observer/logs/system",
+                            "«path: /etc/observer»", "/etc/observer is under no volume"),
     "mount of nothing": ("/tmp: {source: tmp}", "«/tmp: {source: scratch}»", "scratch is none of the resources"),
     "unknown ConfigMap": ("LOG_FORMAT: {source: [ConfigMap/observer-config]",
                           "«LOG_FORMAT: {source: [ConfigMap/observer]»", "ConfigMap/observer is in neither"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,9 @@ from ..spec import Container, Contract, Workload
 from ..workloads import UNKNOWN_KEYS, Given, PodContainer, environment, expanded, mapped
 from .paths import same_path, source_of
 from .subject import Subject, declared, finding
+
+RUNTIME = re.compile(r"TZ|LANG|LC_\w+|PATH|HOME|TMPDIR|PYTHON[A-Z]+|MALLOC_\w+|SSL_CERT_(FILE|DIR)|(NO|HTTPS?)_PROXY")
+"""Read by the C library, the interpreter or its standard library, so the source need not name them."""
 
 
 def check_environment(subject: Subject) -> Iterator[Finding]:
@@ -38,11 +42,11 @@ def variables_of_a_container(
                             variable.name)]
         sources = given.get(variable.name, [])
         for source in variable.sources:
-            if source == "image" or any(one.source == source for one in sources) or variable.optional:
+            if source == "image" or any(one.comes_from(source) for one in sources) or variable.optional:
                 continue
             yield from missing_variable(subject, rendered, variable.name, source, sources, clause, related)
         wanted = [source for source in variable.sources if source != "image"]
-        if sources and wanted and sources[-1].source not in wanted:
+        if sources and wanted and not any(sources[-1].comes_from(source) for source in wanted):
             last = sources[-1]
             yield finding("ENV-03", clause, layer_of(last), last.place, last.subject, expected=wanted[-1],
                           actual=last.source, related=related, variable=variable.name, container=container.name)
@@ -79,21 +83,23 @@ def missing_variable(
 ) -> Iterator[Finding]:
     """A source that has to give a variable and does not: where it has to be added."""
     kind, _, owner = source.partition("/")
+    owner, _, key = owner.partition("/") if kind in {"ConfigMap", "Secret"} else (owner, "", "")
+    key = key or name
     namespace = rendered.workload.namespace
     values: dict[str, Any] = {"variable": name, "container": rendered.name, "source": source}
     if kind == "ConfigMap":
         item = subject.cluster.find("ConfigMap", owner, namespace)
         if item is None:
             return  # Said once, by whoever follows the reference.
-        if name not in mapped(item.body.get("data")):
-            yield finding("ENV-01", clause, Layer.CONFIG, item.locate(("data", name)), item, expected=name,
+        if key not in mapped(item.body.get("data")):
+            yield finding("ENV-01", clause, Layer.CONFIG, item.locate(("data", key)), item, expected=key,
                           actual="missing", related=related, **values)
         elif not sources:
             yield not_taken(rendered, source, clause, related)
     elif kind == "Secret":
         # Keys that a Secret lacks are found there; here only that nobody takes it.
         made = subject.cluster.secret(owner, namespace)
-        if made and (name in made.keys or UNKNOWN_KEYS in made.keys) and not sources:
+        if made and (key in made.keys or UNKNOWN_KEYS in made.keys) and not sources:
             yield not_taken(rendered, source, clause, related)
     elif not sources:
         yield finding("ENV-01", clause, Layer.DEPLOYMENT, rendered.locate("env"), rendered.workload, expected=name,
@@ -175,6 +181,8 @@ def variables_of_the_app(subject: Subject, app: AppFacts) -> Iterator[Finding]:
     paths = {folder.variable for folder in contract.paths.values()}
     for name, variable in variables.items():
         if name in read or name in by_paths or name in doubtful or "" in doubtful or name in paths:
+            continue
+        if RUNTIME.fullmatch(name):
             continue
         example = app.examples.get(name)
         yield finding("ENV-06", subject.clause_of(name), Layer.APP, example.place if example else source_of(app),

@@ -20,9 +20,9 @@ def check_permissions(subject: Subject) -> Iterator[Finding]:
         if item and first and workload.fs_group is not None:
             actual = mapped(first.pod.get("securityContext")).get("fsGroup")
             if actual != workload.fs_group or isinstance(actual, bool):
-                yield finding("PERM-01", f"permissions.{workload.name}.fsGroup", Layer.DEPLOYMENT,
+                yield finding("PERM-06", f"permissions.{workload.name}.fsGroup", Layer.DEPLOYMENT,
                               item.locate((*first.pod_at, "securityContext", "fsGroup")), item,
-                              expected=workload.fs_group, actual=actual, field="fsGroup", owner=str(item),
+                              expected=workload.fs_group, actual=actual,
                               related=[declared(contract, "workloads", workload.name, "permissions", "fsGroup")])
     for workload, container in contract.containers():
         rendered = subject.container(workload, container.name)
@@ -41,7 +41,6 @@ def security(contract: Contract, workload: Workload, container: Container, rende
     at = ("workloads", workload.name, "containers", container.name, "permissions")
     for name, expected in container.permissions.items():
         clause = f"permissions.{container.name}.{name}"
-        owner = f"container {container.name}"
         actual, path = rendered.setting(name)
         if name == "capabilities":
             for part, wanted in expected.items():
@@ -51,21 +50,21 @@ def security(contract: Contract, workload: Workload, container: Container, rende
                     place = rendered.workload.locate((*path, part))
                     yield finding("PERM-01", clause, Layer.DEPLOYMENT, place, rendered.workload, expected=wanted,
                                   actual=found or None,
-                                  field=f"capabilities.{part}", owner=owner,
+                                  field=f"capabilities.{part}", container=container.name,
                                   related=[declared(contract, *at, name, part)])
             extra = mapped(actual).get("add")
             if extra and "add" not in expected:
                 yield finding("PERM-01", clause, Layer.DEPLOYMENT, rendered.workload.locate((*path, "add")),
-                              rendered.workload, expected="none", actual=extra, field="capabilities.add", owner=owner,
-                              related=[declared(contract, *at, name)])
+                              rendered.workload, expected="none", actual=extra, field="capabilities.add",
+                              container=container.name, related=[declared(contract, *at, name)])
         elif actual != expected or isinstance(actual, bool) != isinstance(expected, bool):
             yield finding("PERM-01", clause, Layer.DEPLOYMENT, rendered.workload.locate(path), rendered.workload,
-                          expected=expected, actual=actual, field=name, owner=owner,
+                          expected=expected, actual=actual, field=name, container=container.name,
                           related=[declared(contract, *at, name)])
     if rendered.setting("privileged")[0] is True and "privileged" not in container.permissions:
         yield finding("PERM-01", f"permissions.{container.name}.privileged", Layer.DEPLOYMENT,
                       rendered.locate("securityContext", "privileged"), rendered.workload, expected=False, actual=True,
-                      field="privileged", owner=f"container {container.name}", related=[declared(contract, *at)])
+                      field="privileged", container=container.name, related=[declared(contract, *at)])
 
 
 def image_user(subject: Subject, image: ImageFacts) -> Iterator[Finding]:

@@ -84,10 +84,12 @@ def contracted_secret(
         if optional:
             yield finding("SEC-04", clause, Layer.DEPLOYMENT, place, words, expected="optional: false",
                           actual="optional: true", related=related, secret=secret.name)
+    if not made and secret.by_hand:
+        return
     if not made:
         others = sorted({name for _, name in subject.cluster.producers})
         near = next((all_of[0] for (_, name), all_of in subject.cluster.producers.items()
-                     if name not in contract.secrets), None)
+                     if name not in contract.secrets and all_of[0].type == secret.type), None)
         place = near.made_by.locate(("metadata", "name")) if near else uses[0][1] if uses else subject.root
         yield finding("SEC-02", clause, Layer.CONFIG, place, ", ".join(sorted({one[0] for one in uses})) or "nobody",
                       expected=secret.name, actual=others, related=[
