@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from .facts import KubeObject, ManifestFacts
-from .helm import helm_command, load_helm
 from .kustomize import NAMES, common_root, kustomization_file, kustomize_command, load_kustomize
 from .model import ContractError, Place
 from .plain import CHART, flattened, load_plain
@@ -47,6 +46,8 @@ def load_manifests(path: Path, *, root: Path | None = None, kustomize: Sequence[
     if is_overlay:
         facts = load_kustomize(start, top, kustomize_command(kustomize, os.environ))
     elif is_chart:
+        from .helm import helm_command, load_helm
+
         facts = load_helm(start, top, helm_command(helm, os.environ), values)
     else:
         facts = load_plain(start, top)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import datetime
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Generic, TypeVar
 
-from .checks import finding
-from .engine import check
 from .facts import AppFacts, ImageFacts, ManifestFacts
 from .model import ContractError, Finding, Layer, Place, Report
-from .spec import load_contract
+
+T = TypeVar("T")
 
 DOCKERFILES = ("docker/Dockerfile", "Dockerfile", "Containerfile")
 
@@ -51,19 +52,64 @@ def run(request: Request, now: datetime.datetime | None = None) -> Report:
     """
     if not (request.app or request.image or request.manifests or request.repository):
         raise ContractError("There is nothing to check.", "Name an app, an image, manifests or a repository.")
-    # Rendering is another process: it works while the contract and the rest are read.
+    if not request.manifests:
+        return checked(request, lambda: None, now)
+    # Rendering is another process: while it works, the rest is imported and read.
+    with Meanwhile(lambda: rendered(request)) as manifests:
+        return checked(request, manifests.result, now)
+
+
+class Meanwhile(Generic[T]):
+    """Calls a function while the block goes on, and is done with it when the block ends."""
+
+    def __init__(self, call: Callable[[], T]) -> None:
+        self.call = call
+        self.value: T
+        self.error: BaseException | None = None
+        self.thread = threading.Thread(target=self.run)
+
+    def run(self) -> None:
+        try:
+            self.value = self.call()
+        except BaseException as error:
+            self.error = error
+
+    def result(self) -> T:
+        """What the function gives or raises; waits for it."""
+        self.thread.join()
+        if self.error:
+            raise self.error
+        return self.value
+
+    def __enter__(self) -> Meanwhile[T]:
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.thread.join()
+
+
+def rendered(request: Request) -> ManifestFacts:
+    """The manifests that a request names."""
+    from .manifests import load_manifests
+
+    assert request.manifests is not None
+    return load_manifests(request.manifests, root=request.root, kustomize=request.kustomize, helm=request.helm,
+                          values=request.values, extra=request.extra)
+
+
+def checked(request: Request, rendered: Callable[[], ManifestFacts | None], now: datetime.datetime | None) -> Report:
+    """Load the contract and what else a request names, and compare it; raises as ``run``."""
+    from .engine import check
+    from .spec import load_contract
+
     contract = load_contract(request.contract, shown(request.contract))
     places: list[tuple[str, str]] = []
     app: AppFacts | None = None
     images: list[ImageFacts] = []
-    manifests: ManifestFacts | None = None
     more: list[Finding] = []
     if request.manifests:
-        from .manifests import load_manifests
-
         places.append(("manifests", shown(request.manifests)))
-        manifests = load_manifests(request.manifests, root=request.root, kustomize=request.kustomize,
-                                   helm=request.helm, values=request.values, extra=request.extra)
     if request.app:
         from .app import load_app
 
@@ -80,6 +126,7 @@ def run(request: Request, now: datetime.datetime | None = None) -> Report:
         places.append(("image", shown(request.image)))
         images.append(load_image(request.image, request.image_reference, request.image_platform))
     if request.repository:
+        from .checks import finding
         from .hygiene import check_repository
 
         places.append(("repository", shown(request.repository)))
@@ -87,7 +134,7 @@ def run(request: Request, now: datetime.datetime | None = None) -> Report:
         more += found
         more += [finding("CHECK-01", "check.repository", Layer.CONFIG, one.place, one.about or one.place.file,
                          actual="not looked at", expected="looked at", reason=one.reason) for one in unchecked]
-    return check(contract, app=app, images=images, manifests=manifests, more=more, places=places,
+    return check(contract, app=app, images=images, manifests=rendered(), more=more, places=places,
                  now=now or datetime.datetime.now(datetime.UTC))
 
 

@@ -6,12 +6,6 @@ from typing import Literal
 
 from ..model import ContractError, Report
 from . import canonical
-from .github import as_github
-from .html import as_html
-from .junit import as_junit
-from .markdown import as_markdown
-from .sarif import as_sarif
-from .text import as_text
 from .view import DOCS, Part, Sentence, Source, State, View
 from .words import LANGUAGES, words_of
 
@@ -41,18 +35,31 @@ def render(report: Report, format: str, language: str = "en", *, source: Source 
     :raises ContractError: a format or language that there is none of.
     """
     view = View(report, words_of(language), sentence or registered(), source, docs)
+    # Each is imported when it is asked for: all of them take as long as a check.
     match format:
         case "text":
+            from .text import as_text
+
             return as_text(view, color=color)
         case "markdown":
+            from .markdown import as_markdown
+
             return as_markdown(view)
         case "html":
+            from .html import as_html
+
             return as_html(view)
         case "junit":
+            from .junit import as_junit
+
             return as_junit(view)
         case "sarif":
+            from .sarif import as_sarif
+
             return as_sarif(view)
         case "github":
+            from .github import as_github
+
             return as_github(view)
         case "json":
             return to_json(report, sentence)
