@@ -116,7 +116,9 @@ def bed_key() -> str:
     """What the bed's own tests depend on: files under ``testbed/``, the lock file, and the machine's kernel."""
     summed = hashlib.sha256(platform.release().encode())
     for name in sorted([*tracked("testbed"), "uv.lock"]):
-        if not name.endswith((".md", "tests/run.py", "bed/local.py")):
+        # What renders manifests is built beside the bed's parts and is none of them.
+        if not name.endswith((".md", "tests/run.py", "bed/local.py")) and not name.startswith(
+                ("testbed/go/kustomize/", "testbed/go/helm/")):
             summed.update(name.encode() + b"\0" + (ROOT / name).read_bytes())
     return summed.hexdigest()[:16]
 
