@@ -11,6 +11,8 @@ VENV := $(CACHE)/tools/venv-$(shell sha256sum uv.lock | cut -c1-16)
 PYTHON := $(VENV)/bin/python
 KUSTOMIZE_MODULE := sigs.k8s.io/kustomize/kustomize/v5
 KUSTOMIZE := $(CACHE)/tools/kustomize-$(shell awk '$$1 == "$(KUSTOMIZE_MODULE)" {print $$2}' testbed/go/kustomize/go.mod)/kustomize
+HELM_MODULE := helm.sh/helm/v4
+HELM := $(CACHE)/tools/helm-$(shell awk '$$1 == "$(HELM_MODULE)" {print $$2}' testbed/go/helm/go.mod)/helm
 BED := PYTHONPATH=testbed $(PYTHON) -m bed
 export UV_PROJECT_ENVIRONMENT := $(VENV)
 export UV_PYTHON_DOWNLOADS := never
@@ -48,6 +50,13 @@ $(KUSTOMIZE):
 		&& mv $@.new $@; } || command -v kustomize kubectl >/dev/null \
 		|| { echo "error: manifests are rendered with kustomize 5: install it, kubectl, or Go 1.26 (https://go.dev/dl)" >&2; exit 1; }
 
+# For the tests of the contract, which render a chart.
+$(HELM):
+	@echo "[setup] helm"
+	@mkdir -p $(@D)
+	@cd testbed/go/helm && CGO_ENABLED=0 GOWORK=off go build -mod=readonly -trimpath -buildvcs=false -ldflags='-s -w' \
+		-o $@.new $(HELM_MODULE)/cmd/helm && mv $@.new $@
+
 .PHONY: tools
 tools: $(VENV)/.complete $(KUSTOMIZE)
 
@@ -56,7 +65,7 @@ env: tools ## eval "$$(make env)" puts Ansible on the PATH
 	@echo 'export PATH="$(VENV)/bin:$$PATH"'
 
 .PHONY: setup
-setup: tools ## check this machine and install what it lacks
+setup: tools $(HELM) ## check this machine and install what it lacks
 	@$(BED) setup
 
 .PHONY: up
