@@ -130,7 +130,7 @@ class Servers:
         if data is None or (isinstance(data, (int, str)) and str(data) in {"0", ""}):
             return
         if isinstance(data, (int, str)) and not isinstance(data, bool) and str(data).isdigit():
-            key = (str(data), call.place)
+            key = (str(data), value.via or call.place)
             # What is done only if a variable is set says nothing of what is done when none is.
             self.found_ports[key] = self.found_ports.get(key, False) or not self.run.other_way
             if not value.loose:

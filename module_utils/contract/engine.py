@@ -69,7 +69,7 @@ def could_not_check(
     contract: Contract, app: AppFacts | None, images: Sequence[ImageFacts], manifests: ManifestFacts | None
 ) -> Iterator[Finding]:
     """What loaders could not resolve and the contract asks for."""
-    asked = {"", "port", "user", *contract.app_container.variables}
+    asked = {"", "port", "ports", "user", *contract.app_container.variables}
     for folder in contract.paths.values():
         asked |= {folder.function, folder.path, folder.variable}
     groups: list[tuple[Layer, Sequence[Unchecked]]] = [

@@ -10,6 +10,7 @@ import base64
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from .documents import Document
@@ -17,7 +18,7 @@ from .model import Place
 from .traced import BUILT_IN, Change, Traced, changed, merged, patched, text, traced
 
 
-@dataclass(frozen=True)
+@dataclass
 class Part:
     """Documents of a file, or of a text inside one: ``shift`` lines stand before it, or all of it is at ``at``."""
 
@@ -25,6 +26,7 @@ class Part:
     shift: int = 0
     at: Place | None = None
 
+    @cached_property
     def traced(self) -> list[Traced]:
         """The values of the documents."""
         return [traced(document, self.shift, self.at) for document in self.documents]
@@ -97,7 +99,7 @@ def build(layer: Layer, given: list[Object] | None = None) -> list[Object]:
         if isinstance(resource, Layer):
             objects += build(resource)
         else:
-            objects += [Object(node) for node in flattened(resource.traced()) if node.fields()]
+            objects += [Object(node) for node in flattened(resource.traced) if node.fields()]
     generate(layer, objects)
     for component in layer.components:
         objects = build(component, objects)
@@ -303,7 +305,7 @@ def json_patches(layer: Layer, objects: list[Object]) -> None:
 
 def traced_part(layer: Layer, *places: tuple[str | int, ...]) -> list[Traced]:
     """The documents that the first of some fields names or has."""
-    return next((layer.parts[place].traced() for place in places if place in layer.parts), [])
+    return next((layer.parts[place].traced for place in places if place in layer.parts), [])
 
 
 def apply_json(objects: Iterable[Object], patch: Traced) -> None:
@@ -512,7 +514,10 @@ def new_image(old: Traced, entry: Traced) -> Traced:
     moved = result == whole.replace(name, new_name or name, 1)  # only the name is another one, if anything is
     order = ("newName", "newTag", "digest") if moved and new_name else ("newTag", "digest", "tagSuffix", "newName")
     line = next((line for key in order if (line := entry.get(key)) is not None and line.text()), None)
-    return old if line is None else Traced(result, line.place, before=old)
+    named = entry.get("newName")
+    # Below the image, where there is nothing, its name is asked for: another line can say it than the tag's.
+    said = {"name": named.place} if named is not None and named.text() else {}
+    return old if line is None else Traced(result, line.place, before=old, removed=said)
 
 
 # --- replacements -----------------------------------------------------------------------------------

@@ -165,7 +165,7 @@ def service(subject: Subject, item: KubeObject) -> Iterator[Finding]:
         return
     chosen = subject.cluster.selected(labels, item.namespace)
     if not chosen:
-        yield nothing_selected(item, ("spec", "selector"), labels)
+        yield nothing_selected(subject, item, ("spec", "selector"), labels)
         return
     for number, port in enumerate(listed(item.get("spec", "ports"))):
         target = port.get("targetPort", port.get("port"))
@@ -180,8 +180,9 @@ def service(subject: Subject, item: KubeObject) -> Iterator[Finding]:
                                                                                   "containers", 0, "ports")))])
 
 
-def nothing_selected(item: KubeObject, path: FieldPath, labels: Mapping[Any, Any]) -> Finding:
-    return finding("REF-03", CLAUSE, Layer.DEPLOYMENT, item.locate(path), item,
+def nothing_selected(subject: Subject, item: KubeObject, path: FieldPath, labels: Mapping[Any, Any]) -> Finding:
+    wrong = subject.cluster.wrong_label(labels, item.namespace)
+    return finding("REF-03", CLAUSE, Layer.DEPLOYMENT, item.locate((*path, wrong)), item,
                    actual=[f"{key}={value}" for key, value in labels.items()])
 
 
@@ -196,7 +197,7 @@ def selects_pods(subject: Subject, item: KubeObject) -> Iterator[Finding]:
     path: FieldPath = ("spec", field_name, "matchLabels")
     labels = mapped(item.get(*path))
     if labels and not subject.cluster.selected(labels, item.namespace):
-        yield nothing_selected(item, path, labels)
+        yield nothing_selected(subject, item, path, labels)
 
 
 def ingress(subject: Subject, item: KubeObject) -> Iterator[Finding]:

@@ -93,10 +93,12 @@ class PodContainer:
         return self.workload.locate((*self.at, *path))
 
     def setting(self, name: str) -> tuple[Any, FieldPath]:
-        """An effective field of the security context and where it stands: the container's, else the pod's."""
+        """An effective field of the security context and where it stands: the container's, else the pod's. One that is
+        in neither would stand where others of its kind do."""
         own = mapped(self.body.get("securityContext"))
         of_pod = mapped(self.pod.get("securityContext"))
-        if name in own or name not in of_pod:
+        alike = [any(str(key).startswith(name[:5]) for key in context) for context in (own, of_pod)]
+        if name in own or (name not in of_pod and alike != [False, True]):
             return own.get(name), (*self.at, "securityContext", name)
         return of_pod.get(name), (*self.pod_at, "securityContext", name)
 
@@ -177,6 +179,10 @@ class Cluster:
         """Workloads whose pods have all of the labels."""
         return [item for item, own in self.pods
                 if item.namespace == namespace and all(own.get(key) == value for key, value in labels.items())]
+
+    def wrong_label(self, labels: Mapping[str, Any], namespace: str) -> str:
+        """Of labels that select nothing the first that no pod has; empty when each of them selects something."""
+        return next((key for key, value in labels.items() if not self.selected({key: value}, namespace)), "")
 
 
 def produced(item: KubeObject) -> Iterator[Producer]:
@@ -260,12 +266,12 @@ def single_variables(container: PodContainer, cluster: Cluster) -> Iterator[Give
         if not isinstance(one, Mapping) or not one.get("name"):
             continue
         name = str(one["name"])
-        place = container.locate("env", number, "name")
         subject = str(container.workload)
         whence = mapped(one.get("valueFrom"))
         if not whence:
-            yield Given(name, one.get("value", ""), "manifest", container.locate("env", number, "value"), subject,
-                        container.workload)
+            value = one.get("value")
+            yield Given(name, "" if value is None else value, "manifest", container.locate("env", number, "value"),
+                        subject, container.workload)
             continue
         for kind, field_name in (("ConfigMap", "configMapKeyRef"), ("Secret", "secretKeyRef")):
             reference = mapped(whence.get(field_name))
@@ -273,6 +279,7 @@ def single_variables(container: PodContainer, cluster: Cluster) -> Iterator[Give
                 continue
             owner, key = str(reference["name"]), str(reference.get("key") or "")
             value = None
+            place = container.locate("env", number, "valueFrom", field_name, "name" if key == name else "key")
             if kind == "ConfigMap" and (item := cluster.find(kind, owner, namespace)):
                 data = mapped(item.body.get("data"))
                 if key in data:
@@ -280,11 +287,13 @@ def single_variables(container: PodContainer, cluster: Cluster) -> Iterator[Give
             yield Given(name, value, f"{kind}/{owner}", place, subject, container.workload,
                         reference.get("optional") is not True, key)
         if fields := mapped(whence.get("fieldRef")):
-            yield Given(name, None, f"field/{fields.get('fieldPath')}", container.locate("env", number, "valueFrom"),
-                        subject, container.workload)
+            yield Given(name, None, f"field/{fields.get('fieldPath')}",
+                        container.locate("env", number, "valueFrom", "fieldRef", "fieldPath"), subject,
+                        container.workload)
         if resource := mapped(whence.get("resourceFieldRef")):
             yield Given(name, None, f"resource/{resource.get('resource')}",
-                        container.locate("env", number, "valueFrom"), subject, container.workload)
+                        container.locate("env", number, "valueFrom", "resourceFieldRef", "resource"), subject,
+                        container.workload)
 
 
 def expanded(value: str, variables: Mapping[str, Sequence[Given]]) -> str | None:

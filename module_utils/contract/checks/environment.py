@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..facts import AppFacts
-from ..model import Finding, Kind, Layer, Related
+from ..model import Finding, Kind, Layer, Place, Related
 from ..spec import Container, Contract, Workload
-from ..workloads import UNKNOWN_KEYS, Given, PodContainer, environment, expanded, mapped
+from ..workloads import UNKNOWN_KEYS, Given, PodContainer, environment, expanded, listed, mapped
 from .paths import same_path, source_of
 from .subject import Subject, declared, finding
 
@@ -46,16 +46,24 @@ def variables_of_a_container(
                 continue
             yield from missing_variable(subject, rendered, variable.name, source, sources, clause, related)
         wanted = [source for source in variable.sources if source != "image"]
-        if sources and wanted and not any(sources[-1].comes_from(source) for source in wanted):
+        if sources and not any(sources[-1].comes_from(source) for source in wanted):
             last = sources[-1]
-            yield finding("ENV-03", clause, layer_of(last), last.place, last.subject, expected=wanted[-1],
-                          actual=last.source, related=related, variable=variable.name, container=container.name)
+            source = f"{last.source}/{last.key}" if last.key not in ("", last.name) else last.source
+            yield finding("ENV-03", clause, layer_of(last), last.place, last.subject,
+                          expected=wanted[-1] if wanted else (*variable.sources, "nobody")[0],
+                          actual=source, related=related, variable=variable.name, container=container.name)
+        secret = bool(wanted) and all(source.startswith("Secret/") for source in wanted)
         for one in sources:
             folder = paths.get(variable.name) if mine else None
-            if one.value is not None and not isinstance(one.value, str):
+            # Of a ConfigMap's key that has no value, kubectl says the same as of a number.
+            if not isinstance(one.value, str) and (one.value is not None or one.owner.kind == "ConfigMap"):
                 yield finding("ENV-13", clause, layer_of(one), one.place, one.subject, expected="text",
-                              actual=one.value, related=related, variable=variable.name,
-                              type=type(one.value).__name__)
+                              actual="null" if one.value is None else one.value, related=related,
+                              variable=variable.name, type=type(one.value).__name__)
+                continue
+            if secret and one.value:
+                yield finding("ENV-09", clause, layer_of(one), one.place, one.subject, expected="no value",
+                              actual="a value", related=related, variable=variable.name)
                 continue
             value = expanded(one.value, given) if isinstance(one.value, str) else None
             if value is None:
@@ -102,16 +110,39 @@ def missing_variable(
         if made and (key in made.keys or UNKNOWN_KEYS in made.keys) and not sources:
             yield not_taken(rendered, source, clause, related)
     elif not sources:
-        yield finding("ENV-01", clause, Layer.DEPLOYMENT, rendered.locate("env"), rendered.workload, expected=name,
-                      actual="missing", related=related, **{**values, "source": str(rendered.workload)})
+        yield finding("ENV-01", clause, Layer.DEPLOYMENT, place_in_env(rendered, name), rendered.workload,
+                      expected=name, actual="missing", related=related,
+                      **{**values, "source": str(rendered.workload)})
     elif source == "manifest" and not any(one.owner is rendered.workload for one in sources):
         yield finding("ENV-03", clause, Layer.DEPLOYMENT, rendered.locate("env"), rendered.workload,
                       expected="manifest", actual=sources[-1].source, related=related, **values)
 
 
+def place_in_env(rendered: PodContainer, name: str) -> Place:
+    """Where `env` gives a variable and does not say what, else where it has to be added."""
+    number = next((number for number, one in enumerate(listed(rendered.body.get("env"))) if one.get("name") == name),
+                  None)
+    return rendered.locate("env") if number is None else rendered.locate("env", number, "valueFrom")
+
+
 def not_taken(rendered: PodContainer, source: str, clause: str, related: list[Related]) -> Finding:
-    return finding("ENV-16", clause, Layer.DEPLOYMENT, rendered.locate("envFrom"), rendered.workload, expected=source,
+    kind, owner = source.split("/")[:2]
+    one_by_one = any(mapped(mapped(one.get("valueFrom")).get(f"{kind[0].lower()}{kind[1:]}KeyRef")).get("name") == owner
+                     for one in listed(rendered.body.get("env")))
+    place = rendered.locate("env" if one_by_one else "envFrom")
+    if (at := reference_in_env_from(rendered, source)) is not None:
+        # Taken, under other names.
+        place = rendered.locate("envFrom", at, "prefix")
+    return finding("ENV-16", clause, Layer.DEPLOYMENT, place, rendered.workload, expected=source,
                    actual="not taken", related=related, source=source, container=rendered.name)
+
+
+def reference_in_env_from(rendered: PodContainer, source: str) -> int | None:
+    """The number of the item of `envFrom` that takes a ConfigMap or Secret."""
+    kind, name = source.split("/")[:2]
+    field_name = {"ConfigMap": "configMapRef", "Secret": "secretRef"}.get(kind, "")
+    return next((number for number, one in enumerate(listed(rendered.body.get("envFrom")))
+                 if mapped(one.get(field_name)).get("name") == name), None)
 
 
 def shadowed(container: Container, name: str, sources: Sequence[Given], clause: str) -> Iterator[Finding]:
@@ -236,7 +267,10 @@ def needed_and_uncertain(subject: Subject, read: Mapping[str, Sequence[Any]]) ->
         variable = contract.app_container.variables.get(name)
         sources = given.get(name, [])
         if variable and not variable.optional and sources and not any(one.certain for one in sources) \
-                and not any(one.default is not None for one in sites):
-            yield finding("ENV-14", subject.clause_of(name), layer_of(sources[-1]), sources[-1].place,
-                          sources[-1].subject, expected="certain", actual="optional", variable=name,
-                          related=[Related("read here", sites[0].place)])
+                and any(one.default is None for one in sites):
+            at = reference_in_env_from(container, sources[-1].source)
+            field_name = "configMapRef" if sources[-1].source.startswith("ConfigMap/") else "secretRef"
+            place = sources[-1].place if at is None else container.locate("envFrom", at, field_name, "optional")
+            yield finding("ENV-14", subject.clause_of(name), Layer.DEPLOYMENT, place, container.workload,
+                          expected="certain", actual="optional", variable=name,
+                          related=[Related("read here", sites[0].place), Related("given here", sources[-1].place)])

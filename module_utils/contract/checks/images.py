@@ -27,8 +27,10 @@ def check_images(subject: Subject) -> Iterator[Finding]:
             container.name == contract.app.container else container.tags
         values: dict[str, Any] = {"container": container.name}
         if full_name(name) != full_name(container.image):
-            yield finding("IMG-01", clause, Layer.DEPLOYMENT, place, rendered.workload, expected=container.image,
-                          actual=name or None, related=[declared(contract, *at, "image")], **values)
+            # The name may be said on another line than the tag.
+            yield finding("IMG-01", clause, Layer.DEPLOYMENT, rendered.locate("image", "name"), rendered.workload,
+                          expected=container.image, actual=name or None,
+                          related=[declared(contract, *at, "image")], **values)
         elif tag == "latest" or not (tag or digest):
             yield finding("IMG-03", clause, Layer.DEPLOYMENT, place, rendered.workload,
                           expected=" | ".join(allowed) or "a tag", actual=image,

@@ -24,7 +24,8 @@ def check_paths(subject: Subject) -> Iterator[Finding]:
             if given and not same_path(given.value, folder.path):
                 yield finding("PATH-04", clause, Layer.IMAGE, given.place, image.source, expected=folder.path,
                               actual=given.value, related=related, variable=folder.variable)
-            if folder.in_image and folder.path not in image.folders and (image.built or not image.unchecked):
+            doubtful = not image.built and any(one.concerns(folder.path) for one in image.unchecked)
+            if folder.in_image and folder.path not in image.folders and not doubtful:
                 yield finding("PATH-05", clause, Layer.IMAGE, image.source, image.source, expected=folder.path,
                               related=related)
         container = subject.container(contract.app_workload, contract.app.container)
@@ -42,20 +43,23 @@ def path_in_the_app(subject: Subject, app: AppFacts, name: str) -> Iterator[Find
     function = app.paths.get(folder.function) if folder.function else None
     readers = [one for one in app.paths.values() if folder.variable in one.variables]
     chosen = function or next((one for one in readers if one.variables[0] == folder.variable), None)
-    if chosen is None and not folder.optional:
+    if folder.function and not function and (chosen or readers):
+        reader = chosen or readers[0]
+        yield finding("PATH-08", clause, Layer.APP, reader.place, reader.place.file, expected=folder.path,
+                      related=related, name=folder.function)
+    elif chosen is None and not folder.optional:
         place = next((read.place for read in app.reads if read.name == folder.variable), None)
-        if folder.function and readers:
-            yield finding("PATH-08", clause, Layer.APP, readers[0].place, readers[0].place.file,
-                          expected=folder.path, related=related, name=folder.function)
-        else:
-            yield finding("PATH-02", clause, Layer.APP, place or source_of(app), "app", expected=folder.path,
-                          related=related, variable=folder.variable)
-    elif chosen is not None:
+        yield finding("PATH-02", clause, Layer.APP, place or source_of_paths(app), "app", expected=folder.path,
+                      related=related, variable=folder.variable)
+    if chosen is not None:
         if folder.variable not in chosen.variables and chosen.default is not None:
             yield finding("PATH-02", clause, Layer.APP, chosen.place, chosen.place.file, expected=folder.path,
                           related=related, variable=folder.variable)
         if chosen.default is not None and not same_path(chosen.default, folder.path):
-            yield finding("PATH-01", clause, Layer.APP, chosen.place, chosen.place.file, expected=folder.path,
+            # The line that says it, where a function has several.
+            place = next((read.place for read in app.reads if read.name == folder.variable
+                          and read.default == chosen.default), chosen.place)
+            yield finding("PATH-01", clause, Layer.APP, place, place.file, expected=folder.path,
                           actual=chosen.default, related=related, name=chosen.name)
     example = app.examples.get(folder.variable)
     if example and example.default and not same_path(example.default, folder.path):
@@ -80,3 +84,9 @@ def covered(container: PodContainer, path: str) -> bool:
 def source_of(app: AppFacts) -> Place:
     """Some place of the app, where nothing more exact can be said."""
     return Place(app.files[0]) if app.files else Place("src")
+
+
+def source_of_paths(app: AppFacts) -> Place:
+    """The file that has most of the functions of paths."""
+    files = [one.place.file for one in app.paths.values()]
+    return Place(max(sorted(set(files)), key=files.count)) if files else source_of(app)

@@ -47,7 +47,10 @@ def security(contract: Contract, workload: Workload, container: Container, rende
                 own = mapped(actual).get(part)
                 found = sorted(map(str, own)) if isinstance(own, list) else []
                 if found != sorted(wanted):
-                    place = rendered.workload.locate((*path, part))
+                    # The item that is not wanted, where one stands for another.
+                    extra_at = next((number for number, one in enumerate(own) if one not in wanted), None) \
+                        if isinstance(own, list) and len(own) == len(wanted) else None
+                    place = rendered.workload.locate((*path, part) if extra_at is None else (*path, part, extra_at))
                     yield finding("PERM-01", clause, Layer.DEPLOYMENT, place, rendered.workload, expected=wanted,
                                   actual=found or None,
                                   field=f"capabilities.{part}", container=container.name,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..facts import AppFacts, FieldPath, KubeObject, Literal
-from ..model import Finding, Layer, Related
+from ..model import Finding, Layer, Related, Severity
 from ..spec import Container, Contract, Workload
 from ..workloads import PodContainer, containers, listed, mapped
 from .paths import source_of
@@ -21,9 +22,10 @@ def check_ports(subject: Subject) -> Iterator[Finding]:
         yield from port_of_the_app(subject, subject.app, number)
     for image in subject.images:
         exposed = {port.value.removesuffix("/tcp"): port for port in image.ports}
-        if number and exposed and str(number) not in exposed:
-            first = next(iter(exposed.values()))
-            yield finding("PORT-02", "ports.app", Layer.IMAGE, first.place, image.source, expected=number,
+        doubtful = any(one.about == "ports" for one in image.unchecked)
+        if number and str(number) not in exposed and not doubtful:
+            place = next(iter(exposed.values())).place if exposed else image.source
+            yield finding("PORT-02", "ports.app", Layer.IMAGE, place, image.source, expected=number,
                           actual=list(exposed), related=[declared(contract, "app", "port", "number")])
     for workload, container in contract.containers():
         rendered = subject.container(workload, container.name)
@@ -39,7 +41,8 @@ def port_of_the_app(subject: Subject, app: AppFacts, number: int) -> Iterator[Fi
     contract = subject.contract
     related = [declared(contract, "app", "port", "number")]
     reads = [one for one in app.reads if one.name == contract.app.port_variable and one.resolved and one.default]
-    for one in [*app.ports, *(Literal(read.default or "", read.place) for read in reads)]:
+    # A default before the server that is started with it: there it is mended.
+    for one in [*(Literal(read.default or "", read.place) for read in reads), *app.ports]:
         if one.value != str(number):
             yield finding("PORT-01", "ports.app", Layer.APP, one.place, one.place.file, expected=number,
                           actual=one.value, related=related)
@@ -50,7 +53,10 @@ def port_of_the_app(subject: Subject, app: AppFacts, number: int) -> Iterator[Fi
     routes = {one.value for one in app.routes}
     for number_of, route in enumerate(contract.app.routes):
         if route not in routes:
-            place = app.routes[0].place if app.routes else source_of(app)
+            others = [one for one in app.routes if one.value not in contract.app.routes]
+            alike = difflib.get_close_matches(route, [one.value for one in others], 1)
+            near = next((one for one in others if one.value in alike), next(iter(app.routes), None))
+            place = near.place if near else source_of(app)
             yield finding("PORT-09", f"ports.app{route}", Layer.APP, place, place.file, expected=route,
                           actual=sorted(routes), related=[declared(contract, "app", "routes", number_of)])
 
@@ -99,8 +105,11 @@ def asked(probe: Mapping[str, Any], ports: Mapping[Any, Any]) -> str:
     """What a probe asks, in a line."""
     if "httpGet" in probe:
         get = mapped(probe["httpGet"])
-        port = get.get("port")
-        return f"GET :{text(ports.get(port, port))}{get.get('path', '/')}"
+        port = ports.get(get.get("port"), get.get("port"))
+        # A number in quotes is the name of a port, and none that Kubernetes takes.
+        shown = f'"{port}"' if isinstance(port, str) and port.isdigit() else text(port)
+        scheme = "" if get.get("scheme") in (None, "HTTP") else f" by {text(get['scheme'])}"
+        return f"GET :{shown}{get.get('path', '/')}{scheme}"
     if "exec" in probe:
         return " ".join(map(str, mapped(probe["exec"]).get("command") or ()))
     return next((kind for kind in ("tcpSocket", "grpc") if kind in probe), "nothing")
@@ -112,7 +121,7 @@ def where_it_differs(found: Mapping[str, Any], wanted: Mapping[str, Any], ports:
     for name, value in mapped(wanted.get(kind)).items():
         if ports.get(own.get(name), own.get(name)) != value:
             return (kind, name)
-    return (kind,)
+    return (kind, "scheme") if "scheme" in own else (kind,)
 
 
 def service(subject: Subject, name: str) -> Iterator[Finding]:
@@ -132,6 +141,15 @@ def service(subject: Subject, name: str) -> Iterator[Finding]:
                       related=[*related, *([Related("leads to", workload.locate(("metadata", "name")))] if workload
                                            else [])], name=name)
         return
+    workload = subject.workload(contract.workloads[wanted.workload])
+    selector = mapped(item.get("spec", "selector"))
+    chosen = subject.cluster.selected(selector, item.namespace)
+    if workload and chosen and workload not in chosen:
+        labels = next(own for one, own in subject.cluster.pods if one is workload)
+        wrong = next((key for key, value in selector.items() if labels.get(key) != value), "")
+        yield finding("REF-03", clause, Layer.DEPLOYMENT, item.locate(("spec", "selector", wrong)), item,
+                      expected=f" of {workload}", actual=list(map(str, chosen)), related=related)
+        return  # Its ports are another's.
     cluster_ip = item.get("spec", "clusterIP")
     if wanted.headless != (cluster_ip == "None"):
         yield finding("PORT-10", clause, Layer.DEPLOYMENT, item.locate(("spec", "clusterIP")), item,
@@ -145,20 +163,22 @@ def service(subject: Subject, name: str) -> Iterator[Finding]:
             yield finding("PORT-05", clause, Layer.DEPLOYMENT, item.locate(path), item, expected=port.number,
                           actual=[one.get("port") for one in found], related=related)
             continue
+        if (called := found[at].get("name")) != port.name:
+            yield finding("PORT-05", clause, Layer.DEPLOYMENT, item.locate(("spec", "ports", at, "name")), item,
+                          expected=f"{port.name} {port.number}", actual=f"{called or 'unnamed'} {port.number}",
+                          related=related, severity=Severity.MEDIUM)
         target = found[at].get("targetPort", port.number)
         numbers = target_numbers(subject, item, target)
-        if numbers != {port.target}:
+        # By the right name: then it is the container that has the port wrong, and that is said there.
+        named = target in {one.name for container in contract.workloads[wanted.workload].containers.values()
+                           for one in container.ports.values() if one.number == port.target}
+        if numbers != {port.target} and not named:
             yield finding("PORT-06", clause, Layer.DEPLOYMENT, item.locate(("spec", "ports", at, "targetPort")), item,
                           expected=port.target, actual=sorted(numbers) if numbers else target, related=related,
                           port=port.number)
         if (protocol := found[at].get("protocol", "TCP")) != port.protocol:
             yield finding("PORT-11", clause, Layer.DEPLOYMENT, item.locate(("spec", "ports", at, "protocol")), item,
                           expected=port.protocol, actual=protocol, related=related, port=port.number)
-    workload = subject.workload(contract.workloads[wanted.workload])
-    chosen = subject.cluster.selected(mapped(item.get("spec", "selector")), item.namespace)
-    if workload and chosen and workload not in chosen:
-        yield finding("REF-03", clause, Layer.DEPLOYMENT, item.locate(("spec", "selector")), item,
-                      expected=f" of {workload}", actual=list(map(str, chosen)), related=related)
 
 
 def target_numbers(subject: Subject, item: KubeObject, target: Any) -> set[Any]:  # noqa: ANN401

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from ..facts import FieldPath, KubeObject
 from ..model import Finding, Layer, Place, Related
-from ..spec import Secret
+from ..spec import Secret, Workload
 from ..workloads import UNKNOWN_KEYS, containers, listed, mapped
 from .subject import Subject, declared, finding
+
+Use = tuple[str, Place, Place | None, KubeObject]
+"""A workload that takes a Secret: in words, where, where it says that it can do without, and the object."""
 
 
 def check_secrets(subject: Subject) -> Iterator[Finding]:
@@ -16,7 +20,7 @@ def check_secrets(subject: Subject) -> Iterator[Finding]:
     if not subject.manifests:
         return
     contract = subject.contract
-    taken: dict[str, list[tuple[str, Place, bool, KubeObject]]] = {}
+    taken: dict[str, list[Use]] = {}
     for item in subject.cluster.workloads:
         for name, place, optional in secret_references(item):
             taken.setdefault(name, []).append((str(item), place, optional, item))
@@ -26,10 +30,11 @@ def check_secrets(subject: Subject) -> Iterator[Finding]:
         if name not in contract.secrets:
             ours = [one for one in uses if one[3].name in contract.workloads]
             if ours and not ours[0][2]:
-                missing = [one for one in contract.secrets if one not in taken]
-                yield finding("SEC-01", f"secrets.{missing[0] if missing else name}", Layer.DEPLOYMENT, ours[0][1],
-                              ours[0][0], expected=missing or list(contract.secrets), actual=name,
-                              related=[declared(contract, "secrets")])
+                meant = secrets_of(contract.workloads[ours[0][3].name])
+                own = {one for one, _, _ in secret_references(ours[0][3])}
+                expected = [one for one in meant if one not in own] or meant or list(contract.secrets)
+                yield finding("SEC-01", f"secrets.{expected[0] if expected else name}", Layer.DEPLOYMENT, ours[0][1],
+                              ours[0][0], expected=expected, actual=name, related=[declared(contract, "secrets")])
     for (_, name), made in subject.cluster.producers.items():
         if name not in taken and name not in contract.secrets and not served_elsewhere(subject, name):
             first = made[0]
@@ -38,43 +43,50 @@ def check_secrets(subject: Subject) -> Iterator[Finding]:
     yield from pull_secrets(subject)
 
 
+def secrets_of(workload: Workload) -> list[str]:
+    """Names of the Secrets that the contract says a workload takes, those of its variables first."""
+    sources = [source.split("/")[1] for container in workload.containers.values()
+               for variable in container.variables.values() for source in variable.sources
+               if source.startswith("Secret/")]
+    return list(dict.fromkeys([*sources, *workload.pull_secrets]))
+
+
 def served_elsewhere(subject: Subject, name: str) -> bool:
     """Secrets that an Ingress or a ServiceAccount takes."""
     return any(name in str(item.body) for item in subject.cluster.objects
                if item.kind in {"Ingress", "ServiceAccount", "Gateway", "HTTPRoute", "Certificate", "Issuer"})
 
 
-def secret_references(item: KubeObject) -> Iterator[tuple[str, Place, bool]]:
-    """Names of Secrets that a workload takes, where, and whether it can do without."""
+def secret_references(item: KubeObject) -> Iterator[tuple[str, Place, Place | None]]:
+    """Names of Secrets that a workload takes, where, and where it says that it can do without."""
+    for name, reference, path in references_to_secrets(item):
+        if reference.get(name):
+            yield (str(reference[name]), item.locate((*path, name)),
+                   item.locate((*path, "optional")) if reference.get("optional") is True else None)
+
+
+def references_to_secrets(item: KubeObject) -> Iterator[tuple[str, Mapping[str, Any], FieldPath]]:
+    """The field that has the name, what it is in, and where that stands."""
     first = next(containers(item), None)
     if first is None:
         return
     for container in containers(item):
         for number, source in enumerate(listed(container.body.get("envFrom"))):
-            if name := mapped(source.get("secretRef")).get("name"):
-                yield str(name), container.locate("envFrom", number, "secretRef", "name"), \
-                    mapped(source["secretRef"]).get("optional") is True
+            yield "name", mapped(source.get("secretRef")), (*container.at, "envFrom", number, "secretRef")
         for number, one in enumerate(listed(container.body.get("env"))):
-            reference = mapped(mapped(one.get("valueFrom")).get("secretKeyRef"))
-            if name := reference.get("name"):
-                yield str(name), container.locate("env", number, "valueFrom", "secretKeyRef", "name"), \
-                    reference.get("optional") is True
+            yield ("name", mapped(mapped(one.get("valueFrom")).get("secretKeyRef")),
+                   (*container.at, "env", number, "valueFrom", "secretKeyRef"))
     for number, one in enumerate(listed(first.pod.get("imagePullSecrets"))):
-        if name := one.get("name"):
-            yield str(name), item.locate((*first.pod_at, "imagePullSecrets", number, "name")), False
+        yield "name", one, (*first.pod_at, "imagePullSecrets", number)
     for number, volume in enumerate(listed(first.pod.get("volumes"))):
-        own = mapped(volume.get("secret"))
-        if name := own.get("secretName"):
-            yield str(name), item.locate((*first.pod_at, "volumes", number, "secret", "secretName")), \
-                own.get("optional") is True
-        for at, source in enumerate(listed(mapped(volume.get("projected")).get("sources"))):
-            if name := mapped(source.get("secret")).get("name"):
-                yield str(name), item.locate((*first.pod_at, "volumes", number, "projected", "sources", at)), \
-                    mapped(source["secret"]).get("optional") is True
+        at: FieldPath = (*first.pod_at, "volumes", number)
+        yield "secretName", mapped(volume.get("secret")), (*at, "secret")
+        for source_at, source in enumerate(listed(mapped(volume.get("projected")).get("sources"))):
+            yield "name", mapped(source.get("secret")), (*at, "projected", "sources", source_at, "secret")
 
 
 def contracted_secret(
-    subject: Subject, secret: Secret, uses: Sequence[tuple[str, Place, bool, KubeObject]]
+    subject: Subject, secret: Secret, uses: Sequence[Use]
 ) -> Iterator[Finding]:
     contract = subject.contract
     clause = f"secrets.{secret.name}"
@@ -82,8 +94,9 @@ def contracted_secret(
     made = [one for (_, name), all_of in subject.cluster.producers.items() if name == secret.name for one in all_of]
     for words, place, optional, _ in uses:
         if optional:
-            yield finding("SEC-04", clause, Layer.DEPLOYMENT, place, words, expected="optional: false",
-                          actual="optional: true", related=related, secret=secret.name)
+            yield finding("SEC-04", clause, Layer.DEPLOYMENT, optional, words, expected="optional: false",
+                          actual="optional: true", related=[*related, Related("consumed here", place)],
+                          secret=secret.name)
     if not made and secret.by_hand:
         return
     if not made:
@@ -95,7 +108,15 @@ def contracted_secret(
                       expected=secret.name, actual=others, related=[
                           *related, *(Related("consumed here", one[1]) for one in uses[:4])])
         return
-    first = made[0]
+    spaces = {one[3].namespace for one in uses}
+    here = [one for one in made if not spaces or {one.namespace, ""} & spaces or not one.namespace]
+    if not here:
+        place = made[0].made_by.locate(("metadata", "namespace"))
+        yield finding("SEC-02", clause, Layer.CONFIG, place, uses[0][0], expected=secret.name,
+                      actual=f"{made[0].namespace}/{made[0].name}", related=[
+                          *related, *(Related("consumed here", one[1]) for one in uses[:4])])
+        return
+    first = here[0]
     item = first.made_by
     if secret.sealed and item.kind == "Secret":
         yield finding("SEC-06", clause, Layer.CONFIG, item.locate(("metadata", "name")), item,

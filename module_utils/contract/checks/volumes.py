@@ -36,6 +36,8 @@ def mounts(
 ) -> Iterator[Finding]:
     contract = subject.contract
     found = {posixpath.normpath(str(mount.get("mountPath", ""))): (number, mount) for number, mount in rendered.mounts}
+    used = {str(mount.get("name")) for target, (_, mount) in found.items() if target in container.volumes
+            and volume_fits(subject, rendered, mount, contract.resources[container.volumes[target].source])}
     for target, wanted in container.volumes.items():
         clause = f"volumes.{target}"
         related = [declared(contract, "workloads", workload.name, "containers", container.name, "volumes", target)]
@@ -50,7 +52,7 @@ def mounts(
                           mapped(listed(rendered.body.get("volumeMounts"))[near]).get("mountPath"), related=related,
                           container=container.name, source=wanted.source)
             continue
-        yield from one_mount(subject, rendered, wanted, found[target], clause, related)
+        yield from one_mount(subject, rendered, wanted, found[target], used, clause, related)
     for target, (number, mount) in found.items():
         if target not in container.volumes:
             behind = rendered.volume(str(mount.get("name", "")))
@@ -60,9 +62,10 @@ def mounts(
 
 
 def one_mount(
-    subject: Subject, rendered: PodContainer, wanted: Mount, found: tuple[int, Mapping[str, Any]], clause: str,
-    related: list[Related],
+    subject: Subject, rendered: PodContainer, wanted: Mount, found: tuple[int, Mapping[str, Any]], used: set[str],
+    clause: str, related: list[Related],
 ) -> Iterator[Finding]:
+    """A mount at the right target. ``used``: volumes that are mounted where they belong."""
     number, mount = found
     resource = subject.contract.resources[wanted.source]
     values: dict[str, Any] = {"container": rendered.name, "target": wanted.target}
@@ -70,7 +73,7 @@ def one_mount(
     if behind and not volume_fits(subject, rendered, mount, resource):
         # Which of the two is wrong: the mount's name, when the right volume is there under another.
         right = any(volume_fits(subject, rendered, {"name": one.get("name")}, resource)
-                    for one in listed(rendered.pod.get("volumes")))
+                    for one in listed(rendered.pod.get("volumes")) if one.get("name") not in used)
         place = rendered.locate("volumeMounts", number, "name") if right else \
             rendered.workload.locate((*behind[1], *source_path(behind[0])))
         yield finding("VOL-02", clause, Layer.DEPLOYMENT, place, rendered.workload, expected=expected_source(resource),
@@ -84,8 +87,9 @@ def one_mount(
         yield finding("VOL-04", clause, Layer.DEPLOYMENT,
                       rendered.workload.locate((*behind[1], "persistentVolumeClaim", "readOnly")), rendered.workload,
                       expected=False, actual=True, related=related, **values)
-    if (sub_path := str(mount.get("subPath") or "")) != wanted.sub_path:
-        yield finding("VOL-13", clause, Layer.DEPLOYMENT, rendered.locate("volumeMounts", number, "subPath"),
+    field_name = "subPathExpr" if mount.get("subPathExpr") else "subPath"
+    if (sub_path := str(mount.get(field_name) or "")) != wanted.sub_path:
+        yield finding("VOL-13", clause, Layer.DEPLOYMENT, rendered.locate("volumeMounts", number, field_name),
                       rendered.workload, expected=wanted.sub_path or None, actual=sub_path or None, related=related,
                       **values)
 
@@ -151,9 +155,11 @@ def claim(subject: Subject, resource: Resource) -> Iterator[Finding]:
     if found is None:
         near = next((one for one in subject.cluster.objects if one.kind == "PersistentVolumeClaim"
                      and one.name not in contract.resources), None)
-        yield finding("VOL-05", clause, Layer.DEPLOYMENT, near.locate(("metadata", "name")) if near else subject.root,
+        other = next((one for one in subject.cluster.objects if one.name == resource.name), None)
+        yield finding("VOL-05", clause, Layer.DEPLOYMENT, other.locate(("kind",)) if other else
+                      near.locate(("metadata", "name")) if near else subject.root,
                       f"PersistentVolumeClaim {resource.name}", expected=resource.name,
-                      actual=near.name if near else "missing", related=related)
+                      actual=other or (near.name if near else "missing"), related=related)
         return
     item, at = found
     size = item.get(*at, "spec", "resources", "requests", "storage")

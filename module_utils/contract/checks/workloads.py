@@ -41,6 +41,13 @@ def check_workloads(subject: Subject) -> Iterator[Finding]:
                               related=[declared(contract, "workloads", workload.name, "containers", name)])
         yield from settings(contract, workload, item, found)
         yield from kept_on_a_node(subject, workload, item, found)
+    known = sorted(one.namespace for one in contract.environments.values())
+    item = subject.workload(contract.app_workload)
+    if item and item.namespace and known and item.namespace not in known:
+        # Else no rule of an environment would hold for it.
+        yield finding("WORK-05", f"workloads.{item.name}", Layer.DEPLOYMENT, item.locate(("metadata", "namespace")),
+                      item, expected=" | ".join(known), actual=item.namespace)
+        return
     for one in subject.cluster.objects:
         if one.namespace and one.namespace != subject.namespace and one.name in {
                 *contract.workloads, *contract.services, *contract.config_maps, *contract.secrets, *contract.resources}:
@@ -71,7 +78,7 @@ def settings(
         ("serviceName", workload.service_name or None, item.get("spec", "serviceName"), ("spec", "serviceName")),
     ]
     for name, expected, actual, path in table:
-        if expected is not None and actual != expected:
+        if expected is not None and (actual != expected or isinstance(actual, bool)):
             yield finding("WORK-03", clause, Layer.DEPLOYMENT, item.locate(path), item, expected=expected,
                           actual=actual, field=name, related=[declared(contract, "workloads", workload.name, name)])
     for one in found:
