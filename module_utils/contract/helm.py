@@ -248,6 +248,22 @@ class Chunk:
     whole: Chart
     sources: Mapping[str, Source]
 
+    def documents(self) -> list[Document]:
+        """What was printed.
+
+        :raises ContractError: Helm lets it pass, and it is not right: a key twice. The line is the template's.
+        """
+        try:
+            return load_documents(self.text, self.source)
+        except ContractError as error:
+            printed, _, _, start = self.printed
+            number = error.place.line if error.place else 0
+            line = printed[number - 1] if 0 < number <= len(printed) else None
+            place = line.line.place if line else start
+            reason = str(error).partition(" ")[2]
+            raise ContractError(f"{place} prints what Kubernetes does not take: line {number} {reason}", error.remedy,
+                                place) from None
+
     @cached_property
     def origin(self) -> tuple[Chart, Path] | Place:
         """The chart and file that printed it; of a packed chart the line that asks for it."""
@@ -503,20 +519,22 @@ def load_helm(folder: Path, root: Path, command: Sequence[str], values: Sequence
     given = [document for path in reversed(files) for document in values_documents(path, root)]
     whole = chart(folder, root, given)
     name = whole.document.body["name"]
-    file = shown(folder / CHART, root)
-    arguments = [part for path in files for part in ("--values", str(path))]
-    with running([*command, "template", name, str(folder), "--include-crds", "--skip-tests", *arguments], root,
+    # A name is not to be taken for an option; Helm has a pattern for those of releases.
+    release = name if re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,51}[a-z0-9])?", name) else "release"
+    # Helm reads the option as a line of CSV.
+    arguments = [part for path in files for part in ("--values", '"{}"'.format(str(path).replace('"', '""')))]
+    with running([*command, "template", release, str(folder), "--include-crds", "--skip-tests", *arguments], root,
                  ALONE) as rendering:
         sources = whole.sources()
-        output = rendering.result(file, lambda words: complained(words, name, shown(folder, root))).decode()
+        output = rendering.result(shown(folder / CHART, root), lambda words: complained(
+            words, name, shown(folder, root))).decode(errors="replace")
     objects = []
     for part in re.split(r"^---\n(?=# Source: )", output, flags=re.MULTILINE):
         found = re.match(r"# Source: (.+)\n", part)
         if not found:
             continue
         chunk = Chunk(part, found[1], whole, sources)
-        for document in load_documents(part, found[1]):
-            objects.append(KubeObject(document.body, Located(chunk, document)))
+        objects += [KubeObject(document.body, Located(chunk, document)) for document in chunk.documents()]
     own = folder / "values.yaml"
     top = files[-1] if files else own if own.is_file() else folder / CHART
     return ManifestFacts(objects, Place(shown(top, root), 1))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import shutil
 import subprocess
 import tempfile
@@ -31,7 +32,9 @@ from .traced import Finder, Traced, traced
 NAMES = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 RENDER_SECONDS = 60
 LARGEST_RENDERING = 256 * 1024**2
-"""Bytes of what Kustomize may give."""
+"""Bytes of what a program may give."""
+MOST_MEMORY = 4 * 1024**3
+"""Bytes of addresses that a program may use."""
 DEEPEST_BASE = 50
 """Kustomizations above each other."""
 MOST_USES = 20_000
@@ -114,15 +117,16 @@ class Running:
         if late.is_set():
             raise ContractError(f"{name} was not rendered within {RENDER_SECONDS} s.", f"Find out what keeps {typed}.",
                                 Place(name))
+        if os.fstat(self.output.fileno()).st_size >= LARGEST_RENDERING:
+            raise ContractError(f"{name} renders to more than {LARGEST_RENDERING // 1024**2} MiB.", "Split it.",
+                                Place(name))
         if status:
             self.errors.seek(0)
             words = self.errors.read(LARGEST_FILE).decode(errors="replace")
             place = complained(words) or Place(name)
-            raise ContractError(f"{place} cannot be rendered: {condensed(words, self.folder) or 'no reason given'}.",
+            reason = condensed(words, self.folder) or f"{typed} ends with status {status}"
+            raise ContractError(f"{place} cannot be rendered: {reason}.",
                                 f"Correct it; {typed} shows all of the message.", place)
-        if os.fstat(self.output.fileno()).st_size > LARGEST_RENDERING:
-            raise ContractError(f"{name} renders to more than {LARGEST_RENDERING // 1024**2} MiB.", "Split it.",
-                                Place(name))
         self.output.seek(0)
         return self.output.read()
 
@@ -141,11 +145,21 @@ def running(command: Sequence[str], folder: Path, environment: Mapping[str, str]
         except OSError as error:
             raise ContractError(f"{command[0]} does not start: {error.strerror}.",
                                 "Name a program that renders here.") from None
+        bound(process.pid)
         try:
             yield Running(process, command, folder, output, errors)
         finally:
             process.kill()
             process.wait()
+
+
+def bound(process: int) -> None:
+    """Keep a program from filling memory or disk, where the system can (Linux)."""
+    if hasattr(resource, "prlimit"):
+        for kind, most in ((resource.RLIMIT_AS, MOST_MEMORY), (resource.RLIMIT_FSIZE, LARGEST_RENDERING)):
+            hard = resource.prlimit(process, kind)[1]
+            if hard == resource.RLIM_INFINITY or hard > most:
+                resource.prlimit(process, kind, (most, most))
 
 
 def condensed(words: str, folder: Path) -> str:
@@ -425,7 +439,7 @@ def load_kustomize(folder: Path, root: Path, command: Sequence[str]) -> Manifest
         output = rendering.result(layer.file, reader.complained)
     try:
         bodies = [body for body in yaml.load_all(output, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)) if body]
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, OverflowError) as error:
         raise ContractError(f"{layer.file} renders to what is not YAML: {' '.join(str(error).split())}.",
                             "Quote the value.", Place(layer.file)) from None
     tracing = Tracing(layer, bodies)

@@ -370,7 +370,8 @@ class Finder:
         self.known: dict[tuple[int, int], list[Traced | None]] = {}
 
     def __call__(self, path: FieldPath) -> Place:
-        """The line that says the field at ``path``; where none does, its nearest parent's."""
+        """The line that says the field at ``path``; where none does, its nearest parent's. For a field that is not
+        there, the line that took it away; of a list, what was an item by its name, or the last one by a number."""
         value: Any = self.body
         node = self.node
         for step in path:
@@ -400,8 +401,8 @@ class Finder:
     def absent(self, value: Any, node: Traced, step: str | int) -> Place:  # noqa: ANN401
         """The line that took a field away, else that of what it would be in."""
         removed = {key: place for version in [*history(node)][::-1] for key, place in version.removed.items()}
-        if isinstance(value, list) and removed:
-            return [*removed.values()][-1]
+        if isinstance(value, list) and isinstance(step, int):
+            return [node.place, *removed.values()][-1]
         return removed.get(text(step), node.place)
 
     def items(self, value: list[Any], node: Traced) -> list[Traced | None]:
