@@ -27,6 +27,8 @@ IDENTITY = ("name", "mountPath", "containerPort", "port", "devicePath", "topolog
 """Fields by which an item of a list is known again, the best first."""
 MOST_PAIRS = 40_000
 """Pairs of items that are compared to find which belong together; beyond that only equal ones do."""
+MOST_ALIKE = 8
+"""Items of one name that are compared."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -170,33 +172,32 @@ def merged(base: Traced, patch: Traced, kind: str, name: str = "", keep: tuple[s
 
 def merged_list(base: Traced, patch: Traced, kind: str, keys: tuple[str, ...]) -> Traced | None:
     """What a strategic merge patch makes of a list whose items are known by ``keys``: the patch's come first."""
-    # The first of them counts, and only when it says nothing else.
-    told = next((item for item in patch.value if "$patch" in item.fields()), None)
-    directive = told.text("$patch") if told is not None and len(told.fields()) == 1 else ""
-    if directive == "delete":
+    told = {item.text("$patch") for item in patch.value if [*item.fields()] == ["$patch"]}
+    if "delete" in told:
         return None
-    if directive == "replace":
-        return replace(bare(patch), before=base)
     waiting: dict[str, list[Traced]] = {}
     for item in base.value:
         waiting.setdefault(item.text(*keys[:1]), []).append(item)
+    if "replace" in told:
+        items = [replace(item, before=next(iter(waiting.get(item.text(*keys[:1]), ())), None))
+                 for item in bare(patch).value]
+        return replace(patch, value=items, before=base)
     found, removed, result = set(), dict(base.removed), []
     for item in patch.value:
         if [*item.fields()] == ["$patch"]:
             continue
-        same = [other for other in waiting.get(item.text(*keys[:1]), ()) if id(other) not in found
-                and all(item.text(key) == other.text(key) or not item.text(key) or not other.text(key)
-                        for key in keys[1:])]
+        alike = waiting.get(item.text(*keys[:1]), [])
+        same = next((other for other in alike if all(item.text(key) == other.text(key) or not item.text(key)
+                                                     or not other.text(key) for key in keys[1:])), None)
         new = bare(item) if item.text("$patch") != "delete" else None
-        if same:
-            new = merged(same[0], item, kind, keep=keys)
-            found.add(id(same[0]))
+        if same is not None:
+            new = merged(same, item, kind, keep=keys) if keys else same
+            alike.remove(same)
+            found.add(id(same))
         if new is None:
             removed[item.text(*keys[:1])] = item.place
-        elif keys or not same:
-            result.append(new)
         else:
-            result.append(same[0])
+            result.append(new)
     return replace(base, value=[*result, *(item for item in base.value if id(item) not in found)], removed=removed)
 
 
@@ -445,7 +446,10 @@ def pair(value: list[Any], parts: list[Traced], found: list[Traced | None]) -> N
     for index, item in enumerate(value):
         if found[index] is None:
             key = next((key for key in IDENTITY if isinstance(item, Mapping) and key in item), "")
-            choose(value, parts, index, named.get((key, text(item[key])), []) if key else [], taken, found)
+            numbers = named.get((key, text(item[key])), []) if key else []
+            choose(value, parts, index, numbers[:MOST_ALIKE], taken, found)
+            if numbers and found[index] is parts[numbers[0]]:
+                numbers.pop(0)
     left = [index for index in range(len(value)) if found[index] is None]
     if len(left) * (len(parts) - len(taken)) <= MOST_PAIRS:
         for index in left:
