@@ -10,9 +10,10 @@ import base64
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property, partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,11 @@ def helm_command(given: Sequence[str], environment: Mapping[str, str]) -> list[s
                             "There is no helm on this machine to render the chart with.",
                             "Name helm, or install helm 3 or later.")
     return [program, *given[1:]]
+
+
+MOST_CHARTS = 200
+DEEPEST_CHART = 40
+"""Folders between the root and a chart."""
 
 
 # --- values -----------------------------------------------------------------------------------------
@@ -138,6 +144,8 @@ class Chart:
     root: Path
     document: Document
     values: Values
+    count: Iterator[int]
+    """Counts this chart and all in it."""
     parts: dict[str, Chart | Place] = field(default_factory=dict)
     """Charts in it by the name that values know them by; of one that is packed the line that asks for it."""
 
@@ -154,10 +162,11 @@ class Chart:
         return found
 
 
-def chart(folder: Path, root: Path, given: Sequence[Document], above: Values | None = None, name: str = "") -> Chart:
+def chart(folder: Path, root: Path, given: Sequence[Document], above: Chart | None = None, name: str = "") -> Chart:
     """Read a chart and those in it.
 
     :param given: values files of the first chart, the strongest first.
+    :param above: the chart that it is a part of, which knows it as ``name``.
     :raises ContractError: a file is no YAML, or a chart that it needs is not there.
     """
     file = folder / CHART
@@ -166,11 +175,12 @@ def chart(folder: Path, root: Path, given: Sequence[Document], above: Values | N
         raise ContractError(f"{shown(file, root)} names no chart.", "Write its name.", Place(shown(file, root), 1))
     document, own = found[0], folder / "values.yaml"
     documents = values_documents(own, root) if own.is_file() else []
-    values = above.part(name, documents) if above else Values([(one, ()) for one in (*given, *documents)])
-    here = Chart(folder, root, document, values)
+    values = above.values.part(name, documents) if above else Values([(one, ()) for one in (*given, *documents)])
+    here = Chart(folder, root, document, values, above.count if above else count(1))
     asked = dependencies(folder, root, document)
-    if len(folder.relative_to(root).parts) > 40:
-        raise ContractError(f"{shown(folder, root)} is too deep in charts.", "Flatten them.", Place(shown(file, root)))
+    if next(here.count) > MOST_CHARTS or len(folder.relative_to(root).parts) > DEEPEST_CHART:
+        raise ContractError(f"{shown(folder, root)} is one chart too many: a link leads in a circle, or there are more "
+                            f"than {MOST_CHARTS}.", "Take a chart out.", Place(shown(file, root)))
     below = sorted(path for path in (folder / "charts").glob("*/") if (path / CHART).is_file())
     bodies = {path: load_documents(read_text(path / CHART, shown(path / CHART, root)), shown(path / CHART, root))
               for path in below}
@@ -180,7 +190,7 @@ def chart(folder: Path, root: Path, given: Sequence[Document], above: Values | N
     for wanted, alias, place in asked:
         path = next((path for path, known in names.items() if known == wanted), None)
         if path is not None:
-            here.parts[alias] = chart(path, root, (), values, alias)
+            here.parts[alias] = chart(path, root, (), here, alias)
         elif any(re.fullmatch(re.escape(wanted) + r"-v?\d.*\.tgz", one) for one in packed):
             here.parts[alias] = place
         else:
@@ -189,7 +199,7 @@ def chart(folder: Path, root: Path, given: Sequence[Document], above: Values | N
                                 place)
     for path, known in names.items():
         if known not in (wanted for wanted, _, _ in asked):
-            here.parts[known] = chart(path, root, (), values, known)
+            here.parts[known] = chart(path, root, (), here, known)
     return here
 
 
@@ -223,15 +233,15 @@ def values_documents(path: Path, root: Path) -> list[Document]:
 
 def refuse_links(folder: Path, root: Path) -> None:
     """:raises ContractError: a link in a chart leads out of ``root``: Helm would follow it."""
-    count = 0
+    seen = 0
     for current, folders, files in os.walk(folder):
         for path in (Path(current, name) for name in (*folders, *files)):
-            count += 1
+            seen += 1
             if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(root):
                 name = shown(path, root)
                 raise ContractError(f"{name} is a link that leads out of {root.name or root}.",
                                     "Put a copy of the file there, or remove the link.", Place(name))
-        if count > MOST_FILES:
+        if seen > MOST_FILES:
             raise ContractError(f"{shown(folder, root)} has more than {MOST_FILES:,} files.", "Name a smaller chart.",
                                 Place(shown(folder, root)))
 
@@ -292,7 +302,7 @@ class Chunk:
         except ContractError:
             return [None] * len(rendered), None, here.values, here.document.place()
         source, _ = read(written, name)
-        if "{{" not in written:
+        if "{{" not in written or path.parent.name == "crds":
             return as_written(rendered, written, name), None, here.values, Place(name, 1)
         printer = lines(source, self.sources)
         printed = align(rendered, printer, cache(partial(possible, values=here.values)))

@@ -311,18 +311,6 @@ def changed(node: Traced, steps: Sequence[str], change: Change, new: Traced | No
     return node if part is node.value.get(steps[0]) else node.has(steps[0], part)
 
 
-def walk(node: Traced) -> Iterator[tuple[str, Traced]]:
-    """Every field below a node with its key."""
-    waiting = [node]
-    while waiting:
-        current = waiting.pop()
-        if isinstance(current.value, dict):
-            yield from current.value.items()
-            waiting += current.value.values()
-        elif isinstance(current.value, list):
-            waiting += current.value
-
-
 # --- finding ----------------------------------------------------------------------------------------
 
 

@@ -426,6 +426,17 @@ def test_a_link_out_of_a_chart_is_refused(tree: Tree) -> None:
         load_manifests(root, helm=["true"])
 
 
+def test_charts_in_a_circle_are_refused(tree: Tree) -> None:
+    root = tree({"Chart.yaml": CHART, "charts/x/Chart.yaml": CHART.replace("app", "x"), "charts/x/charts/y.txt": ""})
+    for name in "ab":
+        (root / "charts/x/charts" / name).symlink_to("..")
+        (root / "charts" / name).symlink_to("x")
+    start = time.monotonic()
+    with pytest.raises(ContractError, match="is one chart too many: a link leads in a circle"):
+        load_manifests(root, helm=["true"])
+    assert time.monotonic() - start < 1
+
+
 def test_a_packed_chart_is_placed_at_the_line_that_asks_for_it(tree: Tree) -> None:
     """Helm's output is given: what counts is where it is said to come from."""
     root = tree({"Chart.yaml": CHART + "dependencies:\n- name: redis\n  version: 1.x\n", "charts/redis-1.2.0.tgz": b"",
