@@ -19,6 +19,9 @@ POD_OF: Mapping[str, FieldPath] = {
 }
 """Where the pod's spec is, by kind."""
 
+HASHED = re.compile(r"-[2456789bcdfghkmt]{10}$")
+"""What Kustomize puts behind the name of a ConfigMap or Secret that it makes: a hash of what is in it."""
+
 UNKNOWN_KEYS = "*"
 """Stands for keys that only the running cluster knows (an ExternalSecret's dataFrom)."""
 
@@ -39,6 +42,11 @@ def quantity(value: Any) -> Decimal | None:  # noqa: ANN401
         return Decimal(match[1]) * SUFFIXES[match[2] or ""]
     except InvalidOperation:
         return None
+
+
+def plain_name(name: str) -> str:
+    """The name of a ConfigMap or Secret as it is written, without the hash of its content."""
+    return HASHED.sub("", name)
 
 
 def listed(value: Any) -> list[Any]:  # noqa: ANN401
@@ -143,6 +151,8 @@ class Cluster:
     def __post_init__(self) -> None:
         for item in self.objects:
             self.index.setdefault((item.kind, item.namespace, item.name), item)
+            if item.kind == "ConfigMap":
+                self.index.setdefault((item.kind, item.namespace, plain_name(item.name)), item)
 
     def find(self, kind: str, name: str, namespace: str) -> KubeObject | None:
         """An object by kind and name. One that names no namespace is in that of whoever asks."""
@@ -162,6 +172,7 @@ class Cluster:
         return found
 
     def secret(self, name: str, namespace: str) -> Producer | None:
+        name = plain_name(name)
         made = self.producers.get((namespace, name)) or self.producers.get(("", name)) or []
         return made[0] if made else None
 
@@ -175,10 +186,20 @@ class Cluster:
             found.append((item, labels))
         return found
 
+    @cached_property
+    def labelled(self) -> dict[tuple[str, ...], list[tuple[KubeObject, Mapping[str, Any]]]]:
+        """What ``pods`` has by namespace, and by namespace and label, so that a Service need not ask each of them."""
+        found: dict[tuple[str, ...], list[tuple[KubeObject, Mapping[str, Any]]]] = {}
+        for item, labels in self.pods:
+            for at in ((item.namespace,), *((item.namespace, str(key), str(value)) for key, value in labels.items())):
+                found.setdefault(at, []).append((item, labels))
+        return found
+
     def selected(self, labels: Mapping[str, Any], namespace: str) -> list[KubeObject]:
         """Workloads whose pods have all of the labels."""
-        return [item for item, own in self.pods
-                if item.namespace == namespace and all(own.get(key) == value for key, value in labels.items())]
+        places = [(namespace, str(key), str(value)) for key, value in labels.items()] or [(namespace,)]
+        fewest = min((self.labelled.get(at, []) for at in places), key=len)
+        return [item for item, own in fewest if all(own.get(key) == value for key, value in labels.items())]
 
     def wrong_label(self, labels: Mapping[str, Any], namespace: str) -> str:
         """Of labels that select nothing the first that no pod has; empty when each of them selects something."""
@@ -191,7 +212,7 @@ def produced(item: KubeObject) -> Iterator[Producer]:
     if item.kind == "Secret":
         keys: dict[str, FieldPath] = {str(key): (part, key) for part in ("data", "stringData")
                                       for key in mapped(item.body.get(part))}
-        yield Producer(item, item.name, item.namespace, str(item.body.get("type") or "Opaque"), keys)
+        yield Producer(item, plain_name(item.name), item.namespace, str(item.body.get("type") or "Opaque"), keys)
     elif item.kind == "SealedSecret":
         template = mapped(spec.get("template"))
         metadata = mapped(template.get("metadata"))
@@ -250,11 +271,11 @@ def whole_sources(container: PodContainer, cluster: Cluster) -> Iterator[Given]:
                 if item is None:
                     continue
                 for key, value in mapped(item.body.get("data")).items():
-                    yield Given(prefix + str(key), value, f"ConfigMap/{name}", item.locate(("data", key)), str(item),
-                                item, certain)
+                    yield Given(prefix + str(key), value, f"ConfigMap/{plain_name(name)}",
+                                item.locate(("data", key)), str(item), item, certain)
             elif made := cluster.secret(name, namespace):
                 for key, path in made.keys.items():
-                    yield Given(key if key == UNKNOWN_KEYS else prefix + key, None, f"Secret/{name}",
+                    yield Given(key if key == UNKNOWN_KEYS else prefix + key, None, f"Secret/{plain_name(name)}",
                                 made.made_by.locate(path), str(made.made_by), made.made_by, certain)
 
 
@@ -284,7 +305,7 @@ def single_variables(container: PodContainer, cluster: Cluster) -> Iterator[Give
                 data = mapped(item.body.get("data"))
                 if key in data:
                     value, place, subject = data[key], item.locate(("data", key)), str(item)
-            yield Given(name, value, f"{kind}/{owner}", place, subject, container.workload,
+            yield Given(name, value, f"{kind}/{plain_name(owner)}", place, subject, container.workload,
                         reference.get("optional") is not True, key)
         if fields := mapped(whence.get("fieldRef")):
             yield Given(name, None, f"field/{fields.get('fieldPath')}",
