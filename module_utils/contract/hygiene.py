@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from .checks.images import full_name, split_image
@@ -127,6 +127,8 @@ def refusal(error: Unreadable, root: Path, limit: float) -> str:
 
 def shown(text: str) -> str:
     """A name from the repository as it may stand in a report: no line breaks, control characters or broken bytes."""
+    if text.isprintable():
+        return text
     text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
@@ -163,6 +165,8 @@ class Look:
     generators: set[str] = field(default_factory=set)
     """Env files that a kustomization makes Secrets of."""
     names: set[str] = field(default_factory=set)
+    linked: dict[str, bool] = field(default_factory=dict)
+    """Folders, and whether a link is on the way to them."""
     known: set[str] = field(default_factory=set)
     """Ids of blobs that were looked at in the tree."""
 
@@ -172,7 +176,8 @@ class Look:
 
     @cached_property
     def paths(self) -> Paths:
-        folders = {str(folder) for name in self.names for folder in PurePosixPath(name).parents}
+        folders = {folder for name in {posixpath.dirname(name) + "/x" for name in self.names}
+                   for folder in parents(name)}
         return paths_of(self.contract, frozenset(self.names | folders))
 
     @cached_property
@@ -213,14 +218,14 @@ class Look:
             for name in staged[oid]:
                 self.late()
                 if name in told:
-                    self.secrets(name, content, but=told[name])
+                    self.secrets(name, text_of(content), but=told[name])
                 else:
                     self.file(name, content)
         self.env_files()
         for name in git.untracked():
             self.late()
             if (content := self.content(name)) is not None:
-                self.secrets(name, content, tracked=False)
+                self.secrets(name, text_of(content), tracked=False)
 
     def folder(self) -> None:
         """Every file of a folder that is no checkout."""
@@ -236,7 +241,7 @@ class Look:
         """Env files of which Secrets are made: all that they hold is secret, and not only what the contract names."""
         for name in sorted(self.generators & self.names):
             self.findings = [one for one in self.findings if (one.subject, one.code) != (shown(name), SECRET)]
-            self.secrets(name, self.content(name) or b"", whole_env=True)
+            self.secrets(name, text_of(self.content(name) or b""), whole_env=True)
 
     def walk(self) -> list[str]:
         found: list[str] = []
@@ -247,7 +252,8 @@ class Look:
         for folder, folders, files in os.walk(self.root, onerror=closed):
             self.late()
             folders[:] = sorted(set(folders) - {".git"})
-            found += [(Path(folder) / name).relative_to(self.root).as_posix() for name in sorted(files)]
+            here = os.path.relpath(folder, self.root)
+            found += [posixpath.normpath(posixpath.join(here, name)) for name in sorted(files)]
             if len(found) > MOST_FILES:
                 self.miss(".", f"there are more than {MOST_FILES:,} files: the others were not looked at")
                 return found[:MOST_FILES]
@@ -255,51 +261,50 @@ class Look:
 
     def content(self, name: str) -> bytes | None:
         """A file's content; None where there is none to look at: no file, a link or behind one, no text."""
-        parts = PurePosixPath(name).parts
-        if NO_TEXT.search(name) or not parts or set(parts) & {"..", ".git"} or name.startswith("/"):
+        if NO_TEXT.search(name) or name.startswith("/") or {"..", ".git"} & set(name.split("/")):
             return None
-        path = self.root
-        for part in parts[:-1]:
-            path /= part
-            if path.is_symlink():
-                return None
+        folder = posixpath.dirname(name)
+        if folder not in self.linked:
+            self.linked[folder] = any((self.root / one).is_symlink() for one in [folder, *parents(folder)] if one)
+        if self.linked[folder]:
+            return None
         try:
-            handle = os.open(path / parts[-1], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            handle = os.open(self.root / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         except (OSError, ValueError) as error:
             if isinstance(error, PermissionError):
                 self.miss(name, "it cannot be read: correct its mode")
             return None
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode):
+            os.close(handle)
+            return None
         with os.fdopen(handle, "rb") as file:
-            found = os.fstat(handle)
-            if not stat.S_ISREG(found.st_mode):
-                return None
-            if found.st_size > LARGEST_FILE:
-                text = sort_of(name) != "text" or any(pattern.fullmatch(name) for pattern in self.patterns)
-                if text and b"\0" not in file.read(8192):
-                    self.miss(name, f"it has {found.st_size / 1024**2:.0f} MiB; at most {LARGEST_FILE // 1024**2} MiB "
-                                    "are read")
-                return None
-            return file.read(LARGEST_FILE)
+            if found.st_size <= LARGEST_FILE:
+                return file.read(LARGEST_FILE)
+            text = sort_of(name) != "text" or any(pattern.fullmatch(name) for pattern in self.patterns)
+            if text and b"\0" not in file.read(8192):
+                self.miss(name, f"it has {found.st_size / 1024**2:.0f} MiB; at most {LARGEST_FILE // 1024**2} MiB are "
+                                "read")
+            return None
 
     def file(self, name: str, content: bytes) -> set[Leak]:
         """Everything that there is to say of a file; returns its secrets."""
-        found = self.secrets(name, content)
         text = text_of(content)
+        found = self.secrets(name, text)
         if text is None or any(pattern.fullmatch(name) for pattern in self.examples):
             return found
         if any(pattern.fullmatch(name) for pattern in self.patterns):
             self.documents(name, text)
-        if YAML_FILE.search(name) or PurePosixPath(name).name in KUSTOMIZATIONS:
+        if YAML_FILE.search(name) or posixpath.basename(name) in KUSTOMIZATIONS:
             self.objects(name, text)
         return found
 
     # --- secrets ------------------------------------------------------------------------------------
 
     def secrets(
-        self, name: str, content: bytes, tracked: bool = True, whole_env: bool = False, but: Iterable[Leak] = ()
+        self, name: str, text: str | None, tracked: bool = True, whole_env: bool = False, but: Iterable[Leak] = ()
     ) -> set[Leak]:
-        """The secrets of a file, without their lines, but for those that were told of before."""
-        text = text_of(content)
+        """The secrets of a file's text, without their lines, but for those that were told of before."""
         told, subject = set(but), shown(name)
         for leak in leaks(text, name, self.keys, whole_env) if text else ():
             if replace(leak, line=0) in but:
@@ -392,7 +397,7 @@ class Look:
 
     def objects(self, name: str, text: str) -> None:
         """Images and sealed files."""
-        base = PurePosixPath(name).name
+        base = posixpath.basename(name)
         for before, piece in pieces(text):
             if not (IMAGE_HINTS.search(piece) or SEALED_LINE.search(piece) or "secretGenerator" in piece):
                 continue
@@ -586,7 +591,7 @@ class Paths:
     def right(self, path: str) -> bool:
         return path in self.exact or any(below(path, one) for one in self.covered) or any(
             fnmatchcase(one, pattern) for pattern in self.allowed
-            for one in (path, *map(str, PurePosixPath(path).parents)))
+            for one in (path, *parents(path)))
 
 
 def paths_of(contract: Contract, here: frozenset[str]) -> Paths:
@@ -603,10 +608,15 @@ def paths_of(contract: Contract, here: frozenset[str]) -> Paths:
     for path in dict.fromkeys([*own, *mounts, *hosts]):
         if path and path != root and (path in own or not of_the_system(path)):
             leaves.setdefault(posixpath.basename(path), []).append(path)
-    parents = {str(parent) for path in everything for parent in PurePosixPath(path).parents}
-    return Paths(root, frozenset({*everything, *parents}),
+    return Paths(root, frozenset(itertools.chain(everything, *map(parents, everything))),
                  [path for path in everything if path != root or path in mounts], leaves, contract.document_paths,
                  frozenset(contract.app.routes), here)
+
+
+def parents(path: str) -> Iterator[str]:
+    """The folders that a path is in, up to the top, which is left out."""
+    while (path := posixpath.dirname(path)) not in ("", "/"):
+        yield path
 
 
 def of_the_system(path: str) -> bool:

@@ -13,10 +13,10 @@ import base64
 import binascii
 import contextlib
 import json
+import posixpath
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
 from typing import Any
 
 from .documents import Document, decoded, load_documents
@@ -108,7 +108,7 @@ def text_of(content: bytes) -> str | None:
 def sort_of(path: str) -> str:
     """What a file is read as, by its name without what marks a copy: `env`, `objects` (YAML, JSON, a template of them,
     or no suffix at all), or `text`, in which private keys are all that is looked for."""
-    plain = COPIES.sub("", PurePosixPath(path).name)
+    plain = COPIES.sub("", posixpath.basename(path))
     if ENV_FILE.search(plain) and not re.search(r"\.(ya?ml|json)$", plain, re.IGNORECASE):
         return "env"
     return "objects" if "." not in plain.lstrip(".") or OBJECTS.search(plain) else "text"
@@ -120,7 +120,7 @@ def leaks(text: str, path: str, keys: Keys, whole_env: bool = False) -> list[Lea
     :param path: the file's; it decides what the text is read as.
     :param whole_env: every variable in it is a secret (a kustomization makes a Secret of it).
     """
-    name = PurePosixPath(path).name
+    name = posixpath.basename(path)
     plain, sort = COPIES.sub("", name), "env" if whole_env else sort_of(path)
     found: list[Leak] = []
     if sort == "env":

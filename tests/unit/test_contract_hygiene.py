@@ -370,6 +370,13 @@ def test_what_was_moved_and_is_still_there_is_told_once(repository: Repository) 
     assert told(look(repository)[0]) == ["REPO-01 new.yaml:7"]
 
 
+def test_what_was_replaced_only_locally_is_still_there(repository: Repository) -> None:
+    repository.commit({"plain.yaml": SECRET})
+    repository.commit({"plain.yaml": "kind: ConfigMap\n"})
+    repository.git("replace", "HEAD~1:plain.yaml", "HEAD:plain.yaml")
+    assert told(look(repository)[0]) == ["REPO-03 plain.yaml"]
+
+
 def test_a_shallow_clone_and_a_partial_one_say_what_they_lack(repository: Repository, tmp_path: Path) -> None:
     repository.commit({"plain.yaml": SECRET})
     repository.commit({"plain.yaml": "kind: ConfigMap\n"})
@@ -393,7 +400,7 @@ def test_two_thousand_commits(repository: Repository) -> None:
     repository.git("reset", "--quiet", "--hard")
     started = time.monotonic()
     found, unchecked = look(repository)
-    assert time.monotonic() - started < 10  # some 0.2 s on a quiet machine
+    assert time.monotonic() - started < 30  # some 0.2 s on a quiet machine
     assert told(found) == ["REPO-03 overlays/0/kustomization.yaml"] and not unchecked
     assert found[0].values["commit"] == repository.git("rev-parse", "main~1299")[:10]
 
@@ -593,10 +600,18 @@ def test_odd_names_and_links(repository: Repository, tmp_path: Path) -> None:
     inside.rmdir()
     inside.symlink_to(tmp_path / "outside")
     (tmp_path / "outside/값.yaml").write_text(SECRET + "  KIS_APP_KEY: k1\n")
-    assert {one.values["keys"] for one in look(repository)[0]} == {"DB_PASSWORD"}
+    # So it does for a file that is a pipe or a folder now.
+    for name in ("a\tb.yaml", "-n.yaml"):
+        (repository.folder / name).unlink()
+    os.mkfifo(repository.folder / "a\tb.yaml")
+    (repository.folder / "-n.yaml").mkdir()
+    found, _ = look(repository)
+    assert sorted(one.subject for one in found) == sorted(map(shown, names))
+    assert {one.values["keys"] for one in found} == {"DB_PASSWORD"}
 
     repository.git("rm", "--quiet", "-r", "--cached", ".")
     repository.git("commit", "--quiet", "-m", "gone")
+    (repository.folder / "-n.yaml").rmdir()
     for path in repository.folder.glob("*.yaml*"):
         path.unlink()
     found, _ = look(repository)
@@ -626,7 +641,7 @@ def test_hostile_texts_take_bounded_time(name: str, text: str) -> None:
     known = paths_of(observer(), frozenset())
     for line in text.split("\n"):
         known.wrong_in(line)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 20
 
 
 @pytest.mark.parametrize("line", ["/a" * 20_000, "/" * 20_000, "a" * 40_000, "/{" * 10_000, "/{a,b}" * 6_000,
@@ -635,7 +650,7 @@ def test_hostile_texts_take_bounded_time(name: str, text: str) -> None:
 def test_hostile_lines_take_bounded_time(line: str) -> None:
     started = time.monotonic()
     paths_of(observer(), frozenset()).wrong_in(line)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 20
 
 
 def test_huge_files(repository: Repository, tmp_path: Path) -> None:
@@ -662,7 +677,7 @@ def test_git_is_ended_when_the_time_is_over(repository: Repository) -> None:
     with os.fdopen(reads, "rb") as never, os.fdopen(writes, "wb"), pytest.raises(Late), \
             Git(repository.folder, started + 0.1).stream("cat-file", "--batch", stdin=never) as output:
         output.read()
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 20
 
 
 def test_nothing_of_the_repository_is_executed(repository: Repository, tmp_path: Path) -> None:
@@ -670,8 +685,9 @@ def test_nothing_of_the_repository_is_executed(repository: Repository, tmp_path:
     command = tmp_path / "command"
     command.write_text(f"#!/bin/sh\ntouch {ran}\ncat\n")
     command.chmod(0o755)
-    repository.commit({"plain.yaml": SECRET, ".gitattributes": "* filter=x diff=x textconv=x\n"})
-    gone = repository.commit({"plain.yaml": "kind: ConfigMap\n"})
+    commits = [repository.commit({"plain.yaml": SECRET, ".gitattributes": "* filter=x diff=x textconv=x\n"}),
+               repository.commit({"plain.yaml": "kind: ConfigMap\n"})]
+    blobs = [repository.git("rev-parse", f"{commit}:plain.yaml") for commit in commits]
     for hook in ("post-index-change", "reference-transaction", "fsmonitor-watchman", "query-watchman", "pre-auto-gc"):
         path = repository.folder / ".git/hooks" / hook
         path.write_text(command.read_text())
@@ -685,16 +701,18 @@ def test_nothing_of_the_repository_is_executed(repository: Repository, tmp_path:
                         "remote.origin.url": f"ext::{command}", "extensions.partialClone": "origin",
                         "protocol.ext.allow": "always", "core.repositoryFormatVersion": "1"}.items():
         repository.git("config", name, value)
-    # An object that is not there would be fetched from the promisor.
-    blob = repository.git("rev-parse", "HEAD~1:plain.yaml")
-    (repository.folder / ".git/objects" / blob[:2] / blob[2:]).unlink()
-    (repository.folder / "plain.yaml").write_text("changed: true\n")
+    repository.write({"plain.yaml": "changed: true\n"})
     ran.unlink(missing_ok=True)
-    before = {path: path.stat().st_mtime_ns for path in (repository.folder / ".git").rglob("*")}
-    found, unchecked = look(repository)
-    assert gone and not found and any("not here" in one.reason or "git cannot read" in one.reason for one in unchecked)
-    assert not ran.exists()
-    assert {path: path.stat().st_mtime_ns for path in (repository.folder / ".git").rglob("*")} == before
+    # Objects that are not there would be fetched from the promisor: first one of the history, then one of the index.
+    for blob in blobs:
+        (repository.folder / ".git/objects" / blob[:2] / blob[2:]).unlink()
+        before = {path: path.stat().st_mtime_ns for path in (repository.folder / ".git").rglob("*")}
+        found, unchecked = look(repository)
+        assert not found and unchecked
+        assert {path: path.stat().st_mtime_ns for path in (repository.folder / ".git").rglob("*")} == before
+        assert not ran.exists()
+    subprocess.run(["git", "status"], cwd=repository.folder, check=False, capture_output=True)
+    assert ran.exists()  # git alone does run what is there.
 
 
 def test_the_environment_of_a_hook_does_not_lead_elsewhere(
