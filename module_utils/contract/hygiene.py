@@ -75,8 +75,9 @@ SYSTEM = ("/etc", "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/dev", "
 """What the system, a person or the cluster's API has there is no app's."""
 LONGEST_PATH, DEEPEST_PATH = 1000, 40
 LINKS = re.compile(r"\b\w+://[^\s)>\"'`]*|\]\([^)\s]*|^\s*\[[^\]]+\]:\s*\S+|\b(?:href|src)\s*=\s*[\"'][^\"']*")
-NAMED_PATH = re.compile(r"(?<![\w./~$})\]>\\%@+-])(?<!\b[A-Z]:)/(?=[A-Za-z0-9_.@{])(?:[\w.@+%~*/-]|\{[\w.,-]*\})+",
-                        re.ASCII)
+# ASCII alone: in "/app/logs에" the path ends before the particle, and in "로그/data" the slash means "or".
+NAMED_PATH = re.compile(r"(?<![\w./~$})\]>\\%@+-])(?<!\b[A-Z]:)/(?=[A-Za-z0-9_.@{])"
+                        r"(?:[A-Za-z0-9_.@+%~*/-]|\{[A-Za-z0-9_.,-]*\})+")
 METHOD = re.compile(r"\b(GET|POST|PUT|PATCH|DELETE|HEAD|OPTIONS)\b[\s`'\"*]*$")
 ROUTE_WORDS = re.compile(r"endpoint|route|\bAPI\b|\bURL\b|엔드포인트|라우트", re.IGNORECASE)
 
@@ -120,8 +121,9 @@ def refusal(error: Unreadable, root: Path, limit: float) -> str:
     if isinstance(error, Late):
         return f"not all was looked at in {limit:g} s: give it more time"
     if "dubious ownership" in str(error):
+        named = re.search(r"repository at '(.+)'", str(error))
         return (f"the checkout belongs to another user, and git refuses to read it: run `git config --global --add "
-                f"safe.directory {root.resolve()}`")
+                f"safe.directory {shown(named[1]) if named else root.resolve()}`")
     return f"git cannot read the repository: {shown(str(error))[:300]}"
 
 

@@ -437,6 +437,7 @@ def test_without_time_it_says_so(repository: Repository) -> None:
     ("[data]: /guide/data", ""), ('<a href="/guide/config">', ""), ("file:///app/logs", ""),
     ("GET /data and `POST /config`", ""), ("the endpoint /data", ""), ("/health /ready /metrics", ""),
     ("read/write data/logs ./logs ../data $ROOT/logs ${ROOT}/logs <root>/logs {{ root }}/logs 24/7", ""),
+    ("로그/data 또는 설정/config", ""),
     ("**/logs and docs/**/data", ""), ("C:/app/data", ""), ("/ // /. /.. /... /-", ""),
     ("/base/config is a folder of this repository", ""),
 ])
@@ -736,7 +737,8 @@ def test_a_checkout_of_another_user_is_told_of_with_the_remedy(
     repository.commit({"plain.yaml": SECRET})
     for path in (repository.folder, repository.folder / ".git"):
         os.chown(path, 12345, 12345)
-    found, unchecked = look(repository)
+    (repository.folder / "base").mkdir()
+    found, unchecked = look(repository.folder / "base")
     assert not found and f"safe.directory {repository.folder.resolve()}`" in unchecked[0].reason
     known = ["git", "config", "--global", "--add", "safe.directory", str(repository.folder.resolve())]
     subprocess.run(known, check=True)
