@@ -346,14 +346,18 @@ _("REPO-03", "repository", HIGH, ("A secret is still in git's history (CF-3)", "
   ("Change the values, then rewrite history with git filter-repo where the repository is shared.",
    "값을 교체하고, 저장소를 공유한다면 git filter-repo로 히스토리를 재작성한다."))
 _("REPO-04", "repository", MEDIUM, ("A document names a path that the contract does not know (CF-6)", "문서 경로 불일치 (CF-6)"),
-  ("{subject} names {actual}; the contract's paths are under {expected}.", "{subject}의 경로 {actual}이(가) 현재 계약 경로({expected})와 불일치."),
+  ("{subject} names {actual}; the contract has {expected}.", "{subject}의 경로 {actual}이(가) 현재 계약 경로({expected})와 불일치."),
   ("Correct the path in the document.", "문서의 경로를 수정한다."))
 _("REPO-05", "repository", HIGH, ("latest is used", "latest 태그 사용"),
   ("{subject} uses the image {actual}.", "{subject}이(가) 이미지 {actual}을(를) 사용한다."),
   ("Pin a tag that the contract allows.", "계약이 허용하는 태그로 고정한다."))
 _("REPO-06", "repository", HIGH, ("A sealed file cannot be opened", "열 수 없는 봉인 파일"),
-  ("{subject} is sealed for {actual}, and no environment of the contract has {expected}.", "{subject}은(는) {actual}(으)로 봉인되어 있으며, 계약의 어떤 환경과도 맞지 않는다 ({expected})."),
+  ("{subject} is sealed for {actual}; the contract has {expected}.", "{subject}은(는) {actual}(으)로 봉인되어 있으며, 계약은 {expected}이다."),
   ("Seal it again for one of the environments.", "환경 중 하나로 다시 봉인한다."))
+
+_("REPO-07", "repository", HIGH, ("A guide leaves out keys of a Secret (CF-2)", "Secret 생성 가이드에 키 누락 (CF-2)"),
+  ("{subject} tells how to make Secret {secret} without {expected}.", "{subject}의 {secret} 수동 생성 가이드에 {expected} 누락."),
+  ("Add {expected} to the command, or seal the Secret instead.", "명령에 {expected}을(를) 추가하거나 봉인된 Secret으로 대체한다."))
 
 # --- about the check itself -------------------------------------------------------------------------
 

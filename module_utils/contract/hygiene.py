@@ -66,6 +66,8 @@ IMAGE_HINTS = re.compile(r"image|latest", re.IGNORECASE)
 LATEST_LINE = re.compile(r"^[ \t-]*[\"']?image[\"']?[ \t]*:[ \t]*[\"']?([^\s\"'#]+:latest)[\"']?[ \t]*(?:#.*)?$",
                          re.MULTILINE)
 SEALED_LINE = re.compile(r"\bSealedSecret\b")
+GUIDE = re.compile(r"create secret generic\s+(?:\\\n\s*)?([a-z0-9][a-z0-9.-]*)(?:[^\n\\]|\\(?!\n)|\\\n)*")
+"""A command of kubectl, with the lines that it is continued on."""
 CLUSTER_WIDE = "sealedsecrets.bitnami.com/cluster-wide"
 NAMESPACE_WIDE = "sealedsecrets.bitnami.com/namespace-wide"
 
@@ -395,6 +397,24 @@ class Look:
                     expected=expected, actual=list(wrong),
                     related=[declared(self.contract, "paths", one) for one in own[:4]]))
 
+        self.guides(name, text)
+
+    def guides(self, name: str, text: str) -> None:
+        """CF-2: a document that tells how to make a Secret, without keys that it has to have."""
+        for match in GUIDE.finditer(text):
+            secret = self.contract.secrets.get(match[1])
+            words = match[0].replace("\\\n", " ")
+            keys = set(re.findall(r"--from-literal[= ]['\"]?([\w.-]+)=", words))
+            if secret is None or not keys or "--from-env-file" in words or "--from-file" in words:
+                continue
+            missing = [key for key in secret.required if key not in keys]
+            if missing:
+                line = text.count("\n", 0, match.start()) + 1
+                self.findings.append(finding(
+                    "REPO-07", "repository.documents", Layer.CONFIG, Place(shown(name), line), shown(name),
+                    expected=missing, actual=sorted(keys), secret=secret.name,
+                    related=[declared(self.contract, "secrets", secret.name, "required")]))
+
     # --- objects ------------------------------------------------------------------------------------
 
     def objects(self, name: str, text: str) -> None:
@@ -479,21 +499,15 @@ class Look:
                     "REPO-06", "repository.sealed", Layer.CONFIG,
                     place((*path, "spec", "template", "metadata", key)), name,
                     expected=f"{key} {outer}", actual=f"{key} {inner} (template)"))
-        names = sorted(self.contract.secrets)
         spaces = sorted({one.namespace for one in self.contract.environments.values()})
-        stray_name = "name" in bound and own is not None and names and own not in names
-        stray_space = namespace is not None and spaces and namespace not in spaces
-        if MARK in f"{own}{namespace}" or not (stray_name or stray_space):
+        # A name that is not the contract's opens all the same: nobody takes it, or it is another app's.
+        if own not in self.contract.secrets or namespace is None or namespace in spaces or not spaces \
+                or MARK in f"{own}{namespace}":
             return
         self.findings.append(finding(
-            "REPO-06", "repository.sealed", Layer.CONFIG,
-            place((*path, "metadata", "namespace" if stray_space else "name")), name,
-            expected="; ".join([*(["name " + " or ".join(names)] if stray_name else []),
-                                *(["namespace " + " or ".join(spaces)] if stray_space else [])]),
-            actual=f"{namespace}/{own}" if namespace else str(own),
-            # Another app's, most likely, when neither is the contract's.
-            severity=Severity.MEDIUM if stray_name and stray_space else None,
-            related=[declared(self.contract, "secrets")]))
+            "REPO-06", "repository.sealed", Layer.CONFIG, place((*path, "metadata", "namespace")), name,
+            expected="namespace " + " or ".join(spaces), actual=f"{namespace}/{own}",
+            related=[declared(self.contract, "secrets", str(own))]))
 
 
 def images_in(

@@ -547,19 +547,19 @@ def sealed(name: str, namespace: str, template: str = "", annotation: str = "") 
 @pytest.mark.parametrize(("text", "expected"), [
     (sealed("observer-secrets", "observer-prod", "{name: observer-secrets, namespace: observer-prod}"), []),
     (sealed("ghcr-secret", "observer-staging"), []), (sealed("observer-secrets", ""), []),
-    (sealed("obs-db-secret", "observer-prod"), ["4 high observer-prod/obs-db-secret"]),
+    (sealed("obs-db-secret", "observer-prod"), []),  # it opens, and nobody takes it
     (sealed("observer-secrets", "observer"), ["5 high observer/observer-secrets"]),
-    (sealed("grafana", "monitoring"), ["5 medium monitoring/grafana"]),
+    (sealed("grafana", "monitoring"), []),
     (sealed("obs-db-secret", "observer", annotation="cluster-wide"), []),
     (sealed("obs-db-secret", "observer-prod", annotation="namespace-wide"), []),
-    (sealed("obs-db-secret", "observer", annotation="namespace-wide"), ["5 high observer/obs-db-secret"]),
+    (sealed("ghcr-secret", "observer", annotation="namespace-wide"), ["5 high observer/ghcr-secret"]),
     (sealed("observer-secrets", "observer-prod", "{name: observer-secrets, namespace: default}"),
      ["9 high namespace default (template)"]),
     (sealed("observer-secrets", "observer-prod", "{name: other}"), ["9 high name other (template)"]),
     (sealed("observer-secrets", "observer-prod", "{name: other}", "namespace-wide"), []),
     (sealed("observer-secrets", "{{ .Release.Namespace }}"), []),
-    ("kind: List\nitems:\n  - {kind: SealedSecret, metadata: {name: x, namespace: observer-prod}, spec: {}}\n",
-     ["3 high observer-prod/x"]),
+    ("kind: List\nitems:\n  - {kind: SealedSecret, metadata: {name: ghcr-secret, namespace: x}, spec: {}}\n",
+     ["3 high x/ghcr-secret"]),
     ("kind: SealedSecret\nmetadata: [x]\nspec: {template: 5}\n", []),
 ])
 def test_sealed_files(tmp_path: Path, text: str, expected: list[str]) -> None:
@@ -771,9 +771,24 @@ def test_yaml_with_a_wrong_explicit_type_is_refused(text: str) -> None:
         load_documents(text, "x.yaml")
 
 
+@pytest.mark.parametrize(("command", "missing"), [
+    ("kubectl create secret generic ghcr-secret --from-literal=a=b", [".dockerconfigjson"]),
+    ("kubectl -n x create secret generic \\\n  ghcr-secret \\\n  --from-literal='a=b'", [".dockerconfigjson"]),
+    ("kubectl create secret generic ghcr-secret --from-literal=.dockerconfigjson=x", []),
+    ("kubectl create secret generic ghcr-secret --from-env-file=x", []),
+    ("kubectl create secret generic other --from-literal=a=b", []),
+    ("kubectl create secret generic ghcr-secret\n\n    --from-literal=a=b", []),
+])
+def test_guides_that_leave_keys_out(tmp_path: Path, command: str, missing: list[str]) -> None:
+    (tmp_path / "setup.md").write_text(f"# Setup\n\n    {command}\n")
+    found, _ = look(tmp_path, history=False)
+    assert [(one.code, str(one.place), one.expected) for one in found] == [
+        ("REPO-07", "setup.md:3", ", ".join(missing)) for _ in missing]
+
+
 def test_texts_of_all_findings_are_complete(repository: Repository) -> None:
     repository.commit({"a.yaml": SECRET, "k.yaml": KUBECONFIG, "d.md": "/app/logs\n", "i.yaml": deployment("x:latest"),
-                       "s.yaml": sealed("x", "y"), "h.yaml": SECRET.replace("DB_", "PG")})
+                       "s.yaml": sealed("ghcr-secret", "y"), "h.yaml": SECRET.replace("DB_", "PG")})
     (repository.folder / "h.yaml").unlink()
     repository.commit()
     found, _ = look(repository)

@@ -31,6 +31,7 @@ OBSERVER = "infra/k8s/base/deployments/observer.yaml"
 POSTGRES = "infra/k8s/base/statefulsets/postgres.yaml"
 PLAIN = "infra/k8s/base/secrets/observer-prod-plain.yaml"
 KUBECONFIG = "infra/k8s/base/secrets/obs-prod.yaml"
+GUIDE = "docs/KUBECTL_AND_ARGOCD_SETUP.md"
 PERSISTENCE = "docs/PERSISTENCE_AND_HOSTPATH.md"
 HAND_MADE = ("DB_USER", "DB_PASSWORD", "KIS_APP_KEY", "KIS_APP_SECRET")
 """The keys of observer-secrets that were there (seed 001 1-2)."""
@@ -195,6 +196,14 @@ def test_missing_keys(phase0: PhaseZero, now: Contract) -> None:
     assert not any("PG" in one.expected.replace("POSTGRES", "") for one in found)
 
 
+def test_cf2_the_guide(report: Report) -> None:
+    """"수동 생성 가이드에 KIS_APP_KEY, KIS_APP_SECRET, KIS_HTS_ID 누락"."""
+    guide, = of(report, "REPO-07")
+    assert guide.severity is Severity.HIGH and guide.place and guide.place.file == GUIDE
+    assert "수동 생성 가이드에 KIS_APP_KEY, KIS_APP_SECRET, KIS_HTS_ID 누락" in korean(guide)
+    assert "CF-2" in korean(guide)
+
+
 def test_cf2_a_secret_made_by_the_guide(phase0: PhaseZero, now: Contract, tmp_path: Path) -> None:
     """"수동 생성 가이드에 KIS_APP_KEY, KIS_APP_SECRET, KIS_HTS_ID 누락"."""
     guide = (TREES / "phase0/deployment/docs/KUBECTL_AND_ARGOCD_SETUP.md").read_text()
@@ -316,6 +325,7 @@ def test_phase0_by_its_own_contract_has_what_the_report_lists_and_nothing_else(r
     open_findings = {(one.code, one.place.file if one.place else "") for one in report_then.findings if not one.waiver}
     assert open_findings == {
         ("SEC-02", OBSERVER),  # CF-1
+        ("REPO-07", GUIDE),  # CF-2
         ("REPO-01", PLAIN), ("REPO-02", KUBECONFIG),  # CF-3
         ("PERM-05", "src/observer/paths.py"), ("PERM-05", "src/observer/deployment_paths.py"),  # CF-5
         ("REPO-04", PERSISTENCE),  # CF-6

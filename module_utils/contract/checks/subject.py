@@ -59,7 +59,8 @@ def finding(
 ) -> Finding:
     """A finding with what its code says of it."""
     known = CODES[code]
-    return Finding(code, clause, kind or known.kind, severity or known.severity, layer, place, str(subject),
+    name = subject.file if isinstance(subject, Place) else str(subject)
+    return Finding(code, clause, kind or known.kind, severity or known.severity, layer, place, name,
                    text(expected), text(actual), {name: text(value) for name, value in values.items()},
                    tuple(related))
 
