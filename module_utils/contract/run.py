@@ -5,10 +5,11 @@ from __future__ import annotations
 import datetime
 import gc
 import os
+import posixpath
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -150,8 +151,24 @@ def checked(request: Request, rendered: Callable[[], ManifestFacts | None], now:
         more += found
         more += [finding("CHECK-01", "check.repository", Layer.CONFIG, one.place, one.about or one.place.file,
                          actual="not looked at", expected="looked at", reason=one.reason) for one in unchecked]
-    return check(contract, app=app, images=images, manifests=rendered(), more=more, places=places,
-                 now=now or datetime.datetime.now(datetime.UTC))
+    report = check(contract, app=app, images=images, manifests=rendered(), more=more, places=places,
+                   now=now or datetime.datetime.now(datetime.UTC))
+    if app and request.app and request.root:
+        files = {*app.files, *(image.source.file for image in images if not image.built)}
+        files |= {one.file for one in (app.example_file,) if one}
+        return below(report, os.path.relpath(request.app, request.root), files)
+    return report
+
+
+def below(report: Report, prefix: str, files: set[str]) -> Report:
+    """The report with places of the app named from a folder above it."""
+    def moved(place: Place) -> Place:
+        return replace(place, file=posixpath.normpath(f"{prefix}/{place.file}")) if place.file in files else place
+
+    return replace(report, findings=tuple(replace(
+        one, place=one.place and moved(one.place),
+        related=tuple(replace(related, place=moved(related.place)) for related in one.related),
+    ) for one in report.findings))
 
 
 def dockerfile_of(request: Request) -> str:

@@ -101,6 +101,17 @@ def test_exit_statuses(place: Path, tmp_path: Path) -> None:
     assert check(place, "--app", "app", "--output", "text").returncode == 2
 
 
+def test_places_are_named_from_a_common_root(place: Path, tmp_path: Path) -> None:
+    """So that annotations of one repository with everything in it land on their lines."""
+    app = tmp_path / "services" / "app"
+    shutil.copytree(place / "app", app)
+    dockerfile = app / "docker/Dockerfile"
+    dockerfile.write_text(dockerfile.read_text().replace("EXPOSE 8000", "EXPOSE 9000"))
+    done = check(place, "--app", app, "--root", tmp_path, "--format", "github")
+    line = 1 + next(number for number, text in enumerate(dockerfile.read_text().splitlines()) if "EXPOSE" in text)
+    assert f"file=services/app/docker/Dockerfile,line={line}" in done.stdout, done.stdout
+
+
 def test_a_report_can_be_rendered_again(place: Path, tmp_path: Path) -> None:
     outputs = {kind: tmp_path / f"report.{kind}" for kind in ("json", "html", "markdown", "junit", "sarif", "github")}
     wanted = [part for kind, path in outputs.items() for part in ("--output", f"{kind}={path}")]
