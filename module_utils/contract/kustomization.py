@@ -9,10 +9,11 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cached_property
 from typing import Any
 
+from .classes import dataclass
 from .documents import Document
 from .model import Place
 from .traced import BUILT_IN, Change, Traced, changed, merged, patched, text, traced

@@ -15,13 +15,14 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
 import yaml
 
+from .classes import dataclass
 from .documents import LARGEST_FILE, Document, child, load_documents, read_text
 from .facts import FieldPath, KubeObject, ManifestFacts
 from .kustomization import Data, Layer, Object, Part, build, sources

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .classes import dataclass
 from .documents import Document, load_documents, read_text
 from .facts import FieldPath, KubeObject, ManifestFacts, Unchecked
 from .model import ContractError, Place

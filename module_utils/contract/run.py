@@ -9,10 +9,11 @@ import posixpath
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from .classes import dataclass
 from .facts import AppFacts, ImageFacts, ManifestFacts
 from .model import ContractError, Finding, Layer, Place, Report
 

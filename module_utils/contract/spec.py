@@ -7,11 +7,12 @@ import fnmatch
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from .classes import dataclass
 from .codes import CODES
 from .documents import Document, load_documents, read_text
 from .facts import FieldPath

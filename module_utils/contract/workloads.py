@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from decimal import Decimal, InvalidOperation
 from functools import cached_property
 from typing import Any
 
+from .classes import dataclass
 from .facts import FieldPath, KubeObject
 from .model import Place
 
@@ -197,8 +198,8 @@ class Cluster:
 
     def selected(self, labels: Mapping[str, Any], namespace: str) -> list[KubeObject]:
         """Workloads whose pods have all of the labels."""
-        places = [(namespace, str(key), str(value)) for key, value in labels.items()] or [(namespace,)]
-        fewest = min((self.labelled.get(at, []) for at in places), key=len)
+        places: list[tuple[str, ...]] = [(namespace, str(key), str(value)) for key, value in labels.items()]
+        fewest = min((self.labelled.get(at, []) for at in places or [(namespace,)]), key=len)
         return [item for item, own in fewest if all(own.get(key) == value for key, value in labels.items())]
 
     def wrong_label(self, labels: Mapping[str, Any], namespace: str) -> str:

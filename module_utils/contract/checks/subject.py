@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 
+from ..classes import dataclass
 from ..codes import CODES
 from ..facts import AppFacts, ImageFacts, KubeObject, ManifestFacts
 from ..model import Finding, Kind, Layer, Place, Related, Severity

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from ..classes import dataclass
 from ..model import Finding, Kind, Place, Severity
 from .view import State, View
 

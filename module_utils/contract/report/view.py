@@ -7,11 +7,11 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from typing import Any, Literal
 
+from ..classes import dataclass
 from ..model import SEVERITIES, Clause, Finding, Kind, Place, Report, Severity
 from .words import LANGUAGES, Words
 

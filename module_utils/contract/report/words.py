@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from ..classes import dataclass
 from ..model import ContractError, Finding, Kind, Layer
 
 LANGUAGES = ("en", "ko")
