@@ -8,7 +8,7 @@ from typing import Any
 from .checks import Subject, finding, text
 from .facts import FieldPath, KubeObject
 from .model import Finding, Layer, Place, Related
-from .workloads import POD_OF, UNKNOWN_KEYS, PodContainer, containers, listed, mapped
+from .workloads import POD_OF, UNKNOWN_KEYS, PodContainer, containers, listed, mapped, simple
 
 CLAUSE = "references"
 GIVEN_BY_THE_CLUSTER = {("ServiceAccount", "default"), ("ConfigMap", "kube-root-ca.crt")}
@@ -44,7 +44,7 @@ def lost(item: KubeObject, path: FieldPath, kind: str, name: object, layer: Laye
 
 
 def there(subject: Subject, kind: str, name: object, namespace: str) -> bool:
-    return (kind, name) in GIVEN_BY_THE_CLUSTER or subject.cluster.find(kind, str(name), namespace) is not None
+    return (kind, str(name)) in GIVEN_BY_THE_CLUSTER or subject.cluster.find(kind, str(name), namespace) is not None
 
 
 def of_a_pod(subject: Subject, item: KubeObject) -> Iterator[Finding]:
@@ -67,7 +67,7 @@ def of_a_pod(subject: Subject, item: KubeObject) -> Iterator[Finding]:
                               item, expected=name)
     for number, volume in enumerate(listed(first.pod.get("volumes"))):
         yield from of_a_volume(subject, item, volume, (*first.pod_at, "volumes", number))
-        if volume.get("name") not in mounted:
+        if str(volume.get("name", "")) not in mounted:
             yield finding("REF-08", CLAUSE, Layer.DEPLOYMENT, item.locate((*first.pod_at, "volumes", number, "name")),
                           item, actual=volume.get("name"))
 
@@ -88,7 +88,7 @@ def of_a_volume(subject: Subject, item: KubeObject, volume: Mapping[str, Any], a
         if config is None and not there(subject, "ConfigMap", name, item.namespace):
             yield lost(item, (*path, "configMap", "name"), "ConfigMap", name)
         for number, one in enumerate(listed(own.get("items"))):
-            if config and one.get("key") not in keys_of(config):
+            if config and simple(one.get("key")) not in keys_of(config):
                 yield no_key(item, item.locate((*path, "configMap", "items", number, "key")), config, one.get("key"))
 
 
@@ -121,13 +121,14 @@ def of_a_container(subject: Subject, container: PodContainer) -> Iterator[Findin
             if config is None:
                 yield finding("REF-01", CLAUSE, Layer.DEPLOYMENT, container.locate(*at, "name"), item,
                               expected=f"ConfigMap {own['name']}", actual="missing")
-            elif own.get("key") not in keys_of(config):
+            elif simple(own.get("key")) not in keys_of(config):
                 yield no_key(item, container.locate(*at, "key"), config, own.get("key"))
         secret = mapped(whence.get("secretKeyRef"))
         at = ("env", number, "valueFrom", "secretKeyRef")
         yield from unmade(subject, container, secret, (*at, "name"))
         made = subject.cluster.secret(str(secret.get("name")), item.namespace) if secret.get("name") else None
-        if made and secret.get("optional") is not True and not {secret.get("key"), UNKNOWN_KEYS} & set(made.keys):
+        keys = {simple(secret.get("key")), UNKNOWN_KEYS}
+        if made and secret.get("optional") is not True and not keys & set(made.keys):
             known = subject.contract.secrets.get(made.name)
             # A key that the contract requires is missing in the Secret, not asked for wrongly.
             if not known or str(secret.get("key")) not in known.required:
@@ -139,7 +140,7 @@ def unmade(
 ) -> Iterator[Finding]:
     name = reference.get("name")
     item = container.workload
-    if name and reference.get("optional") is not True and name not in subject.contract.secrets \
+    if name and reference.get("optional") is not True and str(name) not in subject.contract.secrets \
             and item.name not in subject.contract.workloads and not subject.cluster.secret(str(name), item.namespace):
         yield finding("REF-01", CLAUSE, Layer.DEPLOYMENT, container.locate(*at), item, expected=f"Secret {name}",
                       actual="missing")
@@ -172,7 +173,7 @@ def service(subject: Subject, item: KubeObject) -> Iterator[Finding]:
         for workload in chosen:
             ports = [one for container in containers(workload) for one in listed(container.body.get("ports"))]
             # A port need not be declared to be reached by number.
-            if isinstance(target, str) and target not in {one.get("name") for one in ports}:
+            if isinstance(target, str) and target not in {simple(one.get("name")) for one in ports}:
                 yield finding("REF-04", CLAUSE, Layer.DEPLOYMENT,
                               item.locate(("spec", "ports", number, "targetPort")), item,
                               expected=[one.get("name") or one.get("containerPort") for one in ports], actual=target,

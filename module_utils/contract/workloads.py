@@ -50,6 +50,11 @@ def plain_name(name: str) -> str:
     return HASHED.sub("", name)
 
 
+def simple(value: Any) -> Any:  # noqa: ANN401
+    """A value that can be looked up: of a list or mapping, where a scalar belongs, its text."""
+    return str(value) if isinstance(value, list | dict) else value
+
+
 def listed(value: Any) -> list[Any]:  # noqa: ANN401
     """A list's mappings; nothing for anything else, so that a broken manifest is told of and not tripped over."""
     return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []

@@ -9,7 +9,7 @@ from typing import Any
 from ..facts import AppFacts
 from ..model import Finding, Kind, Layer, Place, Related
 from ..spec import Container, Contract, Workload
-from ..workloads import UNKNOWN_KEYS, Given, PodContainer, environment, expanded, listed, mapped
+from ..workloads import UNKNOWN_KEYS, Given, PodContainer, environment, expanded, listed, mapped, plain_name
 from .paths import same_path, source_of
 from .subject import Subject, declared, finding
 
@@ -55,17 +55,17 @@ def variables_of_a_container(
         secret = bool(wanted) and all(source.startswith("Secret/") for source in wanted)
         for one in sources:
             folder = paths.get(variable.name) if mine else None
+            if secret and one.value:
+                yield finding("ENV-09", clause, layer_of(one), one.place, one.subject, expected="no value",
+                              actual="a value", related=related, variable=variable.name)
+                continue
             # Of a ConfigMap's key that has no value, kubectl says the same as of a number.
             if not isinstance(one.value, str) and (one.value is not None or one.owner.kind == "ConfigMap"):
                 yield finding("ENV-13", clause, layer_of(one), one.place, one.subject, expected="text",
                               actual="null" if one.value is None else one.value, related=related,
                               variable=variable.name, type=type(one.value).__name__)
                 continue
-            if secret and one.value:
-                yield finding("ENV-09", clause, layer_of(one), one.place, one.subject, expected="no value",
-                              actual="a value", related=related, variable=variable.name)
-                continue
-            value = expanded(one.value, given) if isinstance(one.value, str) else None
+            value = text_given(one, given)
             if value is None:
                 continue
             if folder and not same_path(value, folder.path):
@@ -75,7 +75,10 @@ def variables_of_a_container(
                 yield finding("ENV-02", clause, layer_of(one), one.place, one.subject, expected=variable.expected,
                               actual=value, related=related, variable=variable.name)
     for name, sources in given.items():
-        yield from shadowed(container, name, sources, subject.clause_of(name) if mine else f"environment.{name}")
+        known = container.variables.get(name)
+        # Of a secret no value is told.
+        if not (known and any(source.startswith("Secret/") for source in known.sources)):
+            yield from shadowed(container, given, name, subject.clause_of(name) if mine else f"environment.{name}")
         if name in container.variables or name == UNKNOWN_KEYS:
             continue
         last = sources[-1]
@@ -127,7 +130,8 @@ def place_in_env(rendered: PodContainer, name: str) -> Place:
 
 def not_taken(rendered: PodContainer, source: str, clause: str, related: list[Related]) -> Finding:
     kind, owner = source.split("/")[:2]
-    one_by_one = any(mapped(mapped(one.get("valueFrom")).get(f"{kind[0].lower()}{kind[1:]}KeyRef")).get("name") == owner
+    field_name = {"ConfigMap": "configMapKeyRef", "Secret": "secretKeyRef"}.get(kind, "")
+    one_by_one = any(plain_name(str(mapped(mapped(one.get("valueFrom")).get(field_name)).get("name"))) == owner
                      for one in listed(rendered.body.get("env")))
     place = rendered.locate("env" if one_by_one else "envFrom")
     if (at := reference_in_env_from(rendered, source)) is not None:
@@ -142,16 +146,23 @@ def reference_in_env_from(rendered: PodContainer, source: str) -> int | None:
     kind, name = source.split("/")[:2]
     field_name = {"ConfigMap": "configMapRef", "Secret": "secretRef"}.get(kind, "")
     return next((number for number, one in enumerate(listed(rendered.body.get("envFrom")))
-                 if mapped(one.get(field_name)).get("name") == name), None)
+                 if plain_name(str(mapped(one.get(field_name)).get("name"))) == name), None)
 
 
-def shadowed(container: Container, name: str, sources: Sequence[Given], clause: str) -> Iterator[Finding]:
+def text_given(one: Given, given: Mapping[str, Sequence[Given]]) -> str | None:
+    """The value that a container gets, None where it is not written here. What a ConfigMap gives is taken as it is."""
+    return expanded(one.value, given) if one.value and one.source == "manifest" else one.value
+
+
+def shadowed(container: Container, given: Mapping[str, Sequence[Given]], name: str, clause: str) -> Iterator[Finding]:
     """A value that another one hides."""
-    last = sources[-1]
-    for one in sources[:-1]:
-        known = None not in (one.value, last.value)
-        if known and one.value != last.value:
-            yield finding("ENV-12", clause, layer_of(one), one.place, one.subject, expected=last.value,
+    *others, last = given[name]
+    for one in others:
+        if one.value is None or last.value is None or not isinstance(last.value, str):
+            continue
+        wins = text_given(last, given)
+        if wins is not None and one.value != wins:
+            yield finding("ENV-12", clause, layer_of(one), one.place, one.subject, expected=wins,
                           actual=one.value, related=[Related("wins", last.place)], variable=name,
                           container=container.name)
 
@@ -234,7 +245,7 @@ def default_of_the_app(subject: Subject, app: AppFacts, name: str, sites: Sequen
     """A default that the contract does not allow, or that `.env.example` gives otherwise."""
     contract = subject.contract
     variable = contract.app_container.variables.get(name)
-    if name in {folder.variable for folder in contract.paths.values()}:
+    if name in {folder.variable for folder in contract.paths.values()} | secret_names(contract):
         return
     known = [one for one in sites if one.resolved and one.default]
     for one in known:

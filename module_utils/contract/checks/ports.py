@@ -9,7 +9,7 @@ from typing import Any
 from ..facts import AppFacts, FieldPath, KubeObject, Literal
 from ..model import Finding, Layer, Related, Severity
 from ..spec import Container, Contract, Workload
-from ..workloads import PodContainer, containers, listed, mapped
+from ..workloads import PodContainer, containers, listed, mapped, simple
 from .paths import source_of
 from .subject import Subject, declared, finding, text
 
@@ -86,7 +86,7 @@ def ports_of_a_container(
 
 
 def probes(contract: Contract, workload: Workload, container: Container, rendered: PodContainer) -> Iterator[Finding]:
-    ports = {one.get("name"): one.get("containerPort") for one in listed(rendered.body.get("ports"))}
+    ports = {simple(one.get("name")): one.get("containerPort") for one in listed(rendered.body.get("ports"))}
     for kind, wanted in container.probes.items():
         clause = f"ports.{container.name}.{kind}"
         related = [declared(contract, "workloads", workload.name, "containers", container.name, kind)]
@@ -105,7 +105,7 @@ def asked(probe: Mapping[str, Any], ports: Mapping[Any, Any]) -> str:
     """What a probe asks, in a line."""
     if "httpGet" in probe:
         get = mapped(probe["httpGet"])
-        port = ports.get(get.get("port"), get.get("port"))
+        port = ports.get(simple(get.get("port")), get.get("port"))
         # A number in quotes is the name of a port, and none that Kubernetes takes.
         shown = f'"{port}"' if isinstance(port, str) and port.isdigit() else text(port)
         scheme = "" if get.get("scheme") in (None, "HTTP") else f" by {text(get['scheme'])}"
@@ -119,7 +119,7 @@ def where_it_differs(found: Mapping[str, Any], wanted: Mapping[str, Any], ports:
     kind = next(iter(wanted), "httpGet")
     own = mapped(found.get(kind))
     for name, value in mapped(wanted.get(kind)).items():
-        if ports.get(own.get(name), own.get(name)) != value:
+        if ports.get(simple(own.get(name)), own.get(name)) != value:
             return (kind, name)
     return (kind, "scheme") if "scheme" in own else (kind,)
 
@@ -170,7 +170,7 @@ def service(subject: Subject, name: str) -> Iterator[Finding]:
         target = found[at].get("targetPort", port.number)
         numbers = target_numbers(subject, item, target)
         # By the right name: then it is the container that has the port wrong, and that is said there.
-        named = target in {one.name for container in contract.workloads[wanted.workload].containers.values()
+        named = simple(target) in {one.name for container in contract.workloads[wanted.workload].containers.values()
                            for one in container.ports.values() if one.number == port.target}
         if numbers != {port.target} and not named:
             yield finding("PORT-06", clause, Layer.DEPLOYMENT, item.locate(("spec", "ports", at, "targetPort")), item,
@@ -188,6 +188,6 @@ def target_numbers(subject: Subject, item: KubeObject, target: Any) -> set[Any]:
     numbers = set()
     for workload in subject.cluster.selected(mapped(item.get("spec", "selector")), item.namespace):
         for container in containers(workload):
-            numbers |= {one.get("containerPort") for one in listed(container.body.get("ports"))
+            numbers |= {simple(one.get("containerPort")) for one in listed(container.body.get("ports"))
                         if one.get("name") == target}
     return numbers

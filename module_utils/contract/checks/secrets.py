@@ -8,7 +8,7 @@ from typing import Any
 from ..facts import FieldPath, KubeObject
 from ..model import Finding, Layer, Place, Related
 from ..spec import Secret, Workload
-from ..workloads import UNKNOWN_KEYS, containers, listed, mapped
+from ..workloads import UNKNOWN_KEYS, containers, listed, mapped, plain_name
 from .subject import Subject, declared, finding
 
 Use = tuple[str, Place, Place | None, KubeObject]
@@ -61,7 +61,7 @@ def secret_references(item: KubeObject) -> Iterator[tuple[str, Place, Place | No
     """Names of Secrets that a workload takes, where, and where it says that it can do without."""
     for name, reference, path in references_to_secrets(item):
         if reference.get(name):
-            yield (str(reference[name]), item.locate((*path, name)),
+            yield (plain_name(str(reference[name])), item.locate((*path, name)),
                    item.locate((*path, "optional")) if reference.get("optional") is True else None)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from ..facts import FieldPath, KubeObject
 from ..model import Finding, Layer, Place, Related
 from ..spec import Container, Mount, Resource, Workload
-from ..workloads import PodContainer, containers, listed, mapped, quantity
+from ..workloads import PodContainer, containers, listed, mapped, plain_name, quantity
 from .paths import same_path
 from .subject import Subject, declared, finding
 
@@ -118,9 +118,9 @@ def volume_fits(subject: Subject, rendered: PodContainer, mount: Mapping[str, An
     if resource.type == "claim":
         return bool(mapped(volume.get("persistentVolumeClaim")).get("claimName") == resource.name)
     if resource.type == "configMap":
-        return bool(mapped(volume.get("configMap")).get("name") == resource.params["name"])
+        return plain_name(str(mapped(volume.get("configMap")).get("name"))) == str(resource.params["name"])
     if resource.type == "secret":
-        return bool(mapped(volume.get("secret")).get("secretName") == resource.params["name"])
+        return plain_name(str(mapped(volume.get("secret")).get("secretName"))) == str(resource.params["name"])
     return resource.type in volume
 
 
@@ -238,6 +238,6 @@ def single_node(subject: Subject, item: KubeObject, first: PodContainer) -> Iter
         name = mapped(volume.get("persistentVolumeClaim")).get("claimName")
         found = subject.cluster.find("PersistentVolumeClaim", str(name), item.namespace) if name else None
         modes = found.get("spec", "accessModes") if found else None
-        if found and isinstance(modes, list) and not set(modes) & {"ReadWriteMany", "ReadOnlyMany"}:
+        if found and isinstance(modes, list) and not set(map(str, modes)) & {"ReadWriteMany", "ReadOnlyMany"}:
             mode = "RWOP" if modes == ["ReadWriteOncePod"] else "RWO"
             yield f"{mode} PVC {name}", found.locate(("spec", "accessModes"))
