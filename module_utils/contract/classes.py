@@ -1,27 +1,48 @@
-"""``dataclass`` of the standard library, for frozen classes made in a fifth of the time.
+"""``dataclass`` of the standard library, made in a fifth of the time.
 
-The standard library compiles six functions for each frozen class. Over all classes that a check of manifests needs,
+The standard library compiles up to ten functions for each class. Over all classes that a check of manifests needs,
 that is a fifth of the whole time. Here only ``__init__`` is compiled; the others are shared.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import operator
+from collections.abc import Callable
 from reprlib import recursive_repr
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dataclasses import dataclass as dataclass
 else:
-    def dataclass(cls=None, /, *, frozen=False, slots=False, **others):  # noqa: ANN001, ANN003, ANN201
-        """As ``dataclasses.dataclass``; that one does it where a class is not frozen, or asks for more than that."""
+    def dataclass(cls=None, /, *, frozen=False, eq=True, order=False, slots=False, **others):  # noqa: ANN001, ANN003, ANN201
+        """As ``dataclasses.dataclass``; that one does it where a class asks for more than that, or is derived."""
         if cls is None:
-            return lambda cls: dataclass(cls, frozen=frozen, slots=slots, **others)
+            return lambda cls: dataclass(cls, frozen=frozen, eq=eq, order=order, slots=slots, **others)
         derived = any(map(dataclasses.is_dataclass, cls.__bases__))
-        if not frozen or others or derived or any(map(special, vars(cls).values())):
-            return dataclasses.dataclass(cls, frozen=frozen, slots=slots, **others)
+        if others or derived or any(map(special, vars(cls).values())):
+            return dataclasses.dataclass(cls, frozen=frozen, eq=eq, order=order, slots=slots, **others)
         cls.__doc__ = cls.__doc__ or cls.__name__  # It would be made of the signature, slowly.
-        return frozen_by_hand(dataclasses.dataclass(cls, init=False, repr=False, eq=False, slots=slots), slots)
+        cls = dataclasses.dataclass(cls, init=False, repr=False, eq=False, slots=slots)
+        methods = {"__repr__": shown}
+        if eq:
+            methods |= {"__eq__": equal, "__hash__": hashed if frozen else None}
+        if order:
+            methods |= ORDER
+        if frozen:
+            methods |= FROZEN
+        if frozen and slots:
+            methods |= STATE
+        for name, method in methods.items():
+            # A class that has an __eq__ has a __hash__ of None.
+            if vars(cls).get(name) is None:
+                setattr(cls, name, method)
+        if "__init__" not in vars(cls):
+            cls.__init__ = constructor(cls, frozen)
+        # Read by the standard library where another class is derived from this one.
+        for name, value in (("init", True), ("repr", True), ("eq", eq), ("order", order), ("frozen", frozen)):
+            setattr(cls.__dataclass_params__, name, value)
+        return cls
 
 
 def special(value: Any) -> bool:  # noqa: ANN401
@@ -30,19 +51,7 @@ def special(value: Any) -> bool:  # noqa: ANN401
         value.init and value.compare and value.hash is None and value.kw_only is dataclasses.MISSING)
 
 
-def frozen_by_hand(cls: Any, slots: bool) -> Any:  # noqa: ANN401
-    """A class of which the fields are known, with what makes it a frozen dataclass."""
-    for name, method in {**METHODS, **(STATE if slots else {})}.items():
-        if name not in vars(cls):
-            setattr(cls, name, method)
-    cls.__init__ = constructor(cls)
-    # Read by the standard library where another class is derived from this one.
-    for name in ("init", "repr", "eq", "frozen"):
-        setattr(cls.__dataclass_params__, name, True)
-    return cls
-
-
-def constructor(cls: Any) -> Any:  # noqa: ANN401
+def constructor(cls: Any, frozen: bool) -> Any:  # noqa: ANN401
     """``__init__``, with the fields as its parameters."""
     names: dict[str, Any] = {"put": object.__setattr__, "missing": dataclasses.MISSING}
     parameters, lines = ["self"], []
@@ -57,7 +66,7 @@ def constructor(cls: Any) -> Any:  # noqa: ANN401
             value = f"default{number}() if {one.name} is missing else {one.name}"
         else:
             parameters.append(one.name)
-        lines.append(f" put(self, {one.name!r}, {value})\n")
+        lines.append(f" put(self, {one.name!r}, {value})\n" if frozen else f" self.{one.name} = {value}\n")
     lines.append(" self.__post_init__()\n" if hasattr(cls, "__post_init__") else " pass\n")
     exec(f"def __init__({', '.join(parameters)}):\n{''.join(lines)}", names)
     return names["__init__"]
@@ -67,8 +76,15 @@ def values(item: Any) -> tuple[Any, ...]:  # noqa: ANN401
     return tuple([getattr(item, name) for name in item.__dataclass_fields__])
 
 
-def equal(self: Any, other: object) -> bool:  # noqa: ANN401
-    return values(self) == values(other) if other.__class__ is self.__class__ else NotImplemented
+def by(compare: Callable[[Any, Any], bool]) -> Callable[[Any, object], bool]:
+    """A comparison of two of the same class, field by field."""
+    def compared(self: Any, other: object) -> bool:  # noqa: ANN401
+        return compare(values(self), values(other)) if other.__class__ is self.__class__ else NotImplemented
+
+    return compared
+
+
+equal = by(operator.eq)
 
 
 def hashed(self: Any) -> int:  # noqa: ANN401
@@ -94,6 +110,7 @@ def restore(self: Any, state: tuple[Any, ...]) -> None:  # noqa: ANN401
         object.__setattr__(self, name, value)
 
 
-METHODS = {"__eq__": equal, "__hash__": hashed, "__repr__": shown, "__setattr__": put, "__delattr__": drop}
+ORDER = {f"__{name}__": by(getattr(operator, name)) for name in ("lt", "le", "gt", "ge")}
+FROZEN = {"__setattr__": put, "__delattr__": drop}
 STATE = {"__getstate__": values, "__setstate__": restore}
 """For copies and pickles of what has slots: they would set the fields."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +14,8 @@ from .plain import CHART, flattened, load_plain
 
 
 def load_manifests(path: Path, *, root: Path | None = None, kustomize: Sequence[str] = (), helm: Sequence[str] = (),
-                   values: Sequence[Path] = (), extra: Sequence[Path] = ()) -> ManifestFacts:
+                   values: Sequence[Path] = (), extra: Sequence[Path] = (),
+                   meanwhile: Callable[[], object] = lambda: None) -> ManifestFacts:
     """The objects of a place, as they are rendered, with the lines of their sources.
 
     :param path: an overlay (a folder with a kustomization), a chart (a folder with ``Chart.yaml``), a folder of YAML
@@ -26,6 +27,7 @@ def load_manifests(path: Path, *, root: Path | None = None, kustomize: Sequence[
     :param values: values files of a chart, the strongest last.
     :param extra: files and folders of plain YAML that go with it: the SealedSecrets that an overlay does not list. Of
         an object that is rendered too only the rendered one counts.
+    :param meanwhile: called while an overlay is rendered, which another process does; not called for anything else.
     :raises ContractError: something is missing, is no YAML, leads out of the tree, or cannot be rendered; it names the
         file and line.
     """
@@ -44,7 +46,7 @@ def load_manifests(path: Path, *, root: Path | None = None, kustomize: Sequence[
         if not start.is_relative_to(top):
             raise ContractError(f"{path} is not in {root}.", "Name a root folder that has both.")
     if is_overlay:
-        facts = load_kustomize(start, top, kustomize_command(kustomize, os.environ))
+        facts = load_kustomize(start, top, kustomize_command(kustomize, os.environ), meanwhile)
     elif is_chart:
         from .helm import helm_command, load_helm
 

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import gc
 import os
 import posixpath
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import field, replace
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING
 
 from .classes import dataclass
 from .facts import AppFacts, ImageFacts, ManifestFacts
 from .model import ContractError, Finding, Layer, Place, Report
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from .spec import Contract
 
 DOCKERFILES = ("docker/Dockerfile", "Dockerfile", "Containerfile")
 
@@ -56,12 +57,22 @@ def run(request: Request, now: datetime.datetime | None = None) -> Report:
     """
     if not (request.app or request.image or request.manifests or request.repository):
         raise ContractError("There is nothing to check.", "Name an app, an image, manifests or a repository.")
+    rest = functools.cache(lambda: loaded(request))
     with uncollected():
-        if not request.manifests:
-            return checked(request, lambda: None, now)
         # Rendering is another process: while it works, the rest is imported and read.
-        with Meanwhile(lambda: rendered(request)) as manifests:
-            return checked(request, manifests.result, now)
+        manifests = rendered(request, rest) if request.manifests else None
+        return compared(request, rest(), manifests, now or datetime.datetime.now(datetime.UTC))
+
+
+@dataclass(frozen=True)
+class Rest:
+    """The contract, and what a request names besides manifests."""
+
+    contract: Contract
+    places: Sequence[tuple[str, str]]
+    app: AppFacts | None
+    images: Sequence[ImageFacts]
+    more: Sequence[Finding]
 
 
 @contextmanager
@@ -77,48 +88,18 @@ def uncollected() -> Iterator[None]:
             gc.enable()
 
 
-class Meanwhile(Generic[T]):
-    """Calls a function while the block goes on, and is done with it when the block ends."""
-
-    def __init__(self, call: Callable[[], T]) -> None:
-        self.call = call
-        self.value: T
-        self.error: BaseException | None = None
-        self.thread = threading.Thread(target=self.run)
-
-    def run(self) -> None:
-        try:
-            self.value = self.call()
-        except BaseException as error:
-            self.error = error
-
-    def result(self) -> T:
-        """What the function gives or raises; waits for it."""
-        self.thread.join()
-        if self.error:
-            raise self.error
-        return self.value
-
-    def __enter__(self) -> Meanwhile[T]:
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.thread.join()
-
-
-def rendered(request: Request) -> ManifestFacts:
-    """The manifests that a request names."""
+def rendered(request: Request, meanwhile: Callable[[], object]) -> ManifestFacts:
+    """The manifests that a request names; ``meanwhile`` is called while another process renders them."""
     from .manifests import load_manifests
 
     assert request.manifests is not None
     return load_manifests(request.manifests, root=request.root, kustomize=request.kustomize, helm=request.helm,
-                          values=request.values, extra=request.extra)
+                          values=request.values, extra=request.extra, meanwhile=meanwhile)
 
 
-def checked(request: Request, rendered: Callable[[], ManifestFacts | None], now: datetime.datetime | None) -> Report:
-    """Load the contract and what else a request names, and compare it; raises as ``run``."""
-    from .engine import check
+def loaded(request: Request) -> Rest:
+    """Load the contract and what a request names besides manifests, and import what compares it; raises as ``run``."""
+    from . import engine  # noqa: F401
     from .spec import load_contract
 
     contract = load_contract(request.contract, shown(request.contract))
@@ -152,11 +133,18 @@ def checked(request: Request, rendered: Callable[[], ManifestFacts | None], now:
         more += found
         more += [finding("CHECK-01", "check.repository", Layer.CONFIG, one.place, one.about or one.place.file,
                          actual="not looked at", expected="looked at", reason=one.reason) for one in unchecked]
-    report = check(contract, app=app, images=images, manifests=rendered(), more=more, places=places,
-                   now=now or datetime.datetime.now(datetime.UTC))
-    if app and request.app and request.root:
-        files = {*app.files, *(image.source.file for image in images if not image.built)}
-        files |= {one.file for one in (app.example_file,) if one}
+    return Rest(contract, places, app, images, more)
+
+
+def compared(request: Request, rest: Rest, manifests: ManifestFacts | None, now: datetime.datetime) -> Report:
+    """What the engine says of all of it."""
+    from .engine import check
+
+    report = check(rest.contract, app=rest.app, images=rest.images, manifests=manifests, more=rest.more,
+                   places=rest.places, now=now)
+    if rest.app and request.app and request.root:
+        files = {*rest.app.files, *(image.source.file for image in rest.images if not image.built)}
+        files |= {one.file for one in (rest.app.example_file,) if one}
         return below(report, os.path.relpath(request.app, request.root), files)
     return report
 

@@ -17,9 +17,9 @@ from contract.classes import dataclass
 Maker = Callable[..., Any]
 
 
-def made(maker: Maker, **options: Any) -> Any:  # noqa: ANN401
+def made(maker: Maker, **options: bool) -> Any:  # noqa: ANN401
     """A class as a module would write it."""
-    @maker(frozen=True, **options)
+    @maker(**options)
     class Sample:
         """A sample."""
 
@@ -35,7 +35,56 @@ def made(maker: Maker, **options: Any) -> Any:  # noqa: ANN401
     return Sample
 
 
-OURS, THEIRS = made(dataclass), made(dataclasses.dataclass)
+OURS, THEIRS = made(dataclass, frozen=True), made(dataclasses.dataclass, frozen=True)
+OPTIONS: list[dict[str, bool]] = [
+    {}, {"frozen": True}, {"slots": True}, {"frozen": True, "slots": True}, {"order": True}, {"eq": False},
+    {"frozen": True, "order": True, "slots": True}, {"frozen": True, "eq": False}, {"slots": True, "eq": False},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_each_kind_does_what_that_of_the_standard_library_does(options: dict[str, bool]) -> None:
+    def seen(one: Any, what: Callable[[Any], object]) -> object:  # noqa: ANN401
+        try:
+            return what(one)
+        except Exception as error:
+            return type(error)
+
+    def changed(one: Any) -> object:  # noqa: ANN401
+        item = one("a")
+        item.name = "b"
+        return item.name
+
+    def deleted(one: Any) -> object:  # noqa: ANN401
+        item = one("a")
+        del item.name
+        return hasattr(item, "name")
+
+    def added(one: Any) -> object:  # noqa: ANN401
+        item = one("a")
+        try:
+            item.other = 1
+        except (AttributeError, TypeError):  # Its own mistake, where frozen meets slots.
+            return "refused"
+        return item.other
+
+    ours, theirs = made(dataclass, **options), made(dataclasses.dataclass, **options)
+    same: list[Callable[[Any], object]] = [
+        changed, deleted, added, lambda one: repr(one("a", 1)), lambda one: one("a") == one("a"),
+        lambda one: one("a") == one("b"), lambda one: one("a") != one("a"), lambda one: one("a") == "a",
+        lambda one: one("a") < one("b"), lambda one: one("a", 2) <= one("a", 1), lambda one: one("a") > one("b"),
+        lambda one: one("a") >= one("a"), lambda one: one("a") < "b", lambda one: one.__hash__ is None,
+        lambda one: hash(one("a", 1, ())) == hash(one("a", 1, ())), lambda one: hash(one("a")), lambda one: one(),
+        lambda one: one("a", 1, [], "x", "y"), lambda one: one(name="a", other=1), lambda one: one("a", count=5).twice,
+        lambda one: dataclasses.replace(one("a"), count=7).count, lambda one: copy.deepcopy(one("a", 1, [[2]])).items,
+        lambda one: hasattr(one("a"), "__dict__"), lambda one: one.__match_args__, lambda one: one.__doc__,
+        lambda one: [(field.name, field.default, field.init) for field in dataclasses.fields(one)],
+        lambda one: dataclasses.astuple(one("a")), lambda one: str(inspect.signature(one).parameters.keys()),
+    ]
+    for number, what in enumerate(same):
+        left, right = seen(ours, what), seen(theirs, what)
+        if not isinstance(left, int) or isinstance(left, bool):  # Else the hash of an object.
+            assert left == right, number
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,4 +220,20 @@ def test_own_methods_are_kept() -> None:
         def __hash__(self) -> int:
             return 5
 
+    @dataclass(frozen=True)
+    class Compared:
+        name: str
+
+        def __eq__(self, other: object) -> bool:
+            return True
+
+    @dataclass
+    class Made:
+        name: str
+
+        def __init__(self) -> None:
+            self.name = "made"
+
     assert repr(Own("a")) == "own" and hash(Own("a")) == 5 and Own("a") == Own("a")
+    assert Compared("a") == Compared("b") and hash(Compared("a")) == hash(Compared("a"))
+    assert Made() == Made() and Made().name == "made"
