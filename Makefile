@@ -114,6 +114,10 @@ lint: tools ## ruff, mypy, yamllint, shellcheck, gofmt, go vet
 bench: setup ## first provision and second run, beside what they are compared with; into bench/results.json
 	@$(PYTHON) testbed/tests/run.py bench
 
+.PHONY: bench-contract
+bench-contract: tools ## what a check against the contract costs, beside kubectl, kubeconform and kube-score; needs no node
+	@$(PYTHON) -m bench.contract
+
 .PHONY: test-all
 test-all: setup ## as `make test`, with the test bed's own tests even if nothing of it has changed
 	@ALL=1 $(PYTHON) testbed/tests/run.py

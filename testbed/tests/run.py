@@ -66,9 +66,10 @@ def lint() -> None:
     """ruff, mypy --strict, ansible-lint, yamllint, shellcheck, gofmt and go vet."""
     python("ruff", "check", "--quiet", ".")
     python("mypy", "testbed/bed", "testbed/k3s/k3s", "testbed/k3s/pack.py", "testbed/tests/run.py", "tools", "bench",
-           "module_utils", "plugins", "tests")
-    # A module and the action plugin of its name would be one module to mypy.
+           "module_utils", "plugins/action", "plugins/filter", "tests")
+    # A module and the action plugin of its name would be one module to mypy, and the callback `operator` Python's own.
     python("mypy", "library")
+    python("mypy", "plugins/callback")
     run(str(Path(sys.executable).with_name("ansible-lint")), "-q")
     observer = ROOT / "testbed" / "observer"
     python("ruff", "check", "--quiet", ".", cwd=observer)
@@ -141,11 +142,13 @@ def molecule() -> None:
 
 
 def bench() -> None:
-    """First provision beside a plain shell script, second run beside `ansible -m ping`, memory and disk."""
+    """First provision beside a plain shell script, second run beside `ansible -m ping`, memory and disk; a check
+    against the contract beside `kubectl kustomize`, kubeconform and kube-score."""
+    python("bench.contract")
     with nodes_of("bench"):
         python("bench")
     figures = json.loads(RESULTS.read_text())
-    MEASURED.update({name: figures[name] for name in ("first_provision", "rerun", "added")})
+    MEASURED.update({name: figures[name] for name in ("contract", "first_provision", "rerun", "added")})
 
 
 def on_nodes(prefix: str, *files: str) -> None:

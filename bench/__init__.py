@@ -1,0 +1,1 @@
+"""Benchmarks: what the main job costs, and what checking against the contract costs."""
