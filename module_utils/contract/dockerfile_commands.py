@@ -27,12 +27,10 @@ def mkdir(run: Run, words: list[Word]) -> None:
     for word in paths:
         note_braces(run, word)
         path = run.path(word)
-        if path is None:
-            continue
-        if run.certain:
+        if path and run.certain:
             run.tree.make(path, word.line, *run.runner, mode, plain)
-        elif path not in run.tree.folders:
-            run.tree.doubt(word.line, "the folder is made on a condition only", path)
+        else:
+            run.tree.may_make(run.absolute(word.text), word.line)
 
 
 def note_braces(run: Run, word: Word) -> None:
@@ -54,10 +52,9 @@ def install(run: Run, words: list[Word]) -> None:
     gid = run.tree.gid(of_group.text) if of_group else KEEP
     for word in paths:
         path = run.path(word)
-        if path is None:
-            continue
-        if not run.certain:
-            run.tree.doubt(word.line, "the folder is made on a condition only", path)
+        if path is None or not run.certain:
+            run.tree.change(run.absolute(word.text), word.line, False, unclear, add=False)
+            run.tree.may_make(run.absolute(word.text), word.line)
             continue
         run.tree.make(path, word.line, *run.runner)
         own(run, path, uid, gid, (owner or of_group or word).line, recursive=False)
@@ -86,10 +83,13 @@ def owned(run: Run, options: dict[str, Word], paths: list[Word],
         uid, gid = owner(paths.pop(0).text)
     if "from" in options or not run.certain:
         uid = gid = None
+    recursive = bool({"R", "recursive"} & options.keys())
     for word in paths:
         path = run.path(word)
-        if path is not None:
-            own(run, path, uid, gid, line, recursive=bool({"R", "recursive"} & options.keys()))
+        if path is None:
+            run.tree.change(run.absolute(word.text), line, recursive, no_owner, add=False)
+        else:
+            own(run, path, uid, gid, line, recursive)
 
 
 def own(run: Run, path: str, uid: int | None, gid: int | None, line: int, recursive: bool) -> None:
@@ -103,6 +103,14 @@ def own(run: Run, path: str, uid: int | None, gid: int | None, line: int, recurs
                        place=place, mode_place=folder.mode_place or folder.place)
 
     run.tree.change(path, line, recursive, change, add=run.certain)
+
+
+def no_owner(folder: Folder) -> Folder:
+    return replace(folder, uid=None, gid=None)
+
+
+def unclear(folder: Folder) -> Folder:
+    return replace(folder, uid=None, gid=None, mode=None)
 
 
 def owner(run: Run, spec: str) -> tuple[int | None, int | None]:
@@ -124,15 +132,21 @@ def chmod(run: Run, words: list[Word]) -> None:
         first = paths.pop(0)
         mode, line = mode_of(first.text), first.line
     for word in paths:
-        path = run.path(word)
-        if path is not None:
-            change = with_mode(run, mode if run.certain else None, line or word.line)
-            run.tree.change(path, word.line, bool({"R", "recursive"} & options.keys()), change, add=False)
+        known = run.path(word) is not None and run.certain
+        change = with_mode(run, mode if known else None, line or word.line)
+        recursive = bool({"R", "recursive"} & options.keys())
+        run.tree.change(run.absolute(word.text), word.line, recursive, change, add=False)
 
 
 def with_mode(run: Run, mode: int | None, line: int) -> Callable[[Folder], Folder]:
     place = Place(run.tree.file, line)
-    return lambda folder: replace(folder, mode=mode, mode_place=place)
+
+    def change(folder: Folder) -> Folder:
+        # Whether a number takes these bits off a folder again is different from one chmod to another.
+        kept = (folder.mode or 0) & ~(mode or 0) & 0o6000
+        return replace(folder, mode=None if kept else mode, mode_place=place)
+
+    return change
 
 
 def rm(run: Run, words: list[Word]) -> None:
@@ -152,6 +166,7 @@ def removed(run: Run, paths: list[Word], recursive: bool) -> None:
             if not run.certain:
                 for each in run.tree.matching(path, recursive):
                     run.tree.doubt(word.line, "the folder is removed on a condition", each)
+                    run.tree.perhaps.add(each)
             run.tree.remove(path, recursive)
         elif path != UNKNOWN:
             # Of a path of which nothing is known (`mktemp`) nothing is said: it would be said of every folder.
@@ -180,9 +195,10 @@ def copy(run: Run, words: list[Word]) -> None:
 def doubtful(run: Run, word: Word, what: str) -> None:
     """A path that now may be a folder of an unknown owner, and folders below it."""
     path = run.absolute(word.text)
-    if UNKNOWN not in path and path not in run.tree.folders:
-        run.tree.doubt(word.line, f"{what} is not followed", path)
+    if path != UNKNOWN:
         run.tree.doubt(word.line, f"{what} is not followed", f"{path}/{UNKNOWN}")
+        if path not in run.tree.folders:
+            run.tree.doubt(word.line, f"{what} is not followed", path)
 
 
 def find(run: Run, words: list[Word]) -> None:
@@ -193,17 +209,17 @@ def find(run: Run, words: list[Word]) -> None:
     does += ["rm"] if "-delete" in texts else []
     if not does or given.get("-type", "d") != "d":
         return
-    unclear: dict[str, Any] = {}
+    lost: dict[str, Any] = {}
     if {"chown", "chgrp", "rm"} & set(does):
-        unclear = {"uid": None, "gid": None}
+        lost = {"uid": None, "gid": None}
     if {"chmod", "rm"} & set(does):
-        unclear["mode"] = None
+        lost["mode"] = None
     for word in words[: next((at for at, text in enumerate(texts) if text.startswith(("-", "(", "!"))), len(texts))]:
         path = run.absolute(word.text)
         for each in run.tree.matching(path, recursive=True) if UNKNOWN not in path else []:
             if fnmatchcase(each.rpartition("/")[2], given.get("-name", "*")):
                 run.tree.doubt(word.line, "what `find` does to it is not followed", each)
-                run.tree.folders[each] = replace(run.tree.folders[each], **unclear)
+                run.tree.folders[each] = replace(run.tree.folders[each], **lost)
 
 
 def cd(run: Run, words: list[Word]) -> None:

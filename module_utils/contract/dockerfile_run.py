@@ -1,7 +1,7 @@
 """What a RUN step does to folders and users. Nothing is run: commands that are known are followed, all others ignored.
 
-A command counts as done when the step could not have succeeded without it. In a condition, or beside `||`, it may or
-may not have been done: then what it would have done is not known.
+Commands are taken to succeed. In a condition, or beside `||`, one may or may not have been done: then what it would
+have done is not known.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .dockerfile_shell import (
     tokens,
     uncertain,
 )
-from .dockerfile_tree import BASE_USER, Tree, above, group, normal, passwd
+from .dockerfile_tree import BASE_USER, UNRESOLVED, Tree, above, group, normal, passwd
 from .dockerfile_words import DEEPEST, GLOB, UNKNOWN, Lookup, Unreadable, Words, braces
 
 LONGEST_PATH = 4096
@@ -60,6 +60,8 @@ COMMANDS: dict[str, Callable[[Run, list[Word]], None]] = {
     "deluser": users.userdel, "groupadd": users.groupadd, "addgroup": users.addgroup, "groupmod": users.groupmod,
 }
 """Commands that are followed."""
+FOLLOWED = frozenset({*COMMANDS, *WRAPPERS, *SHELLS, *INDIRECT, *ROOT_ONLY, "sed", "tee"})
+"""Commands that are looked at."""
 
 
 @dataclass(slots=True)
@@ -73,6 +75,8 @@ class Frame:
     """As it was before (``Run.tested``)."""
     saved: tuple[str, dict[str, str], int] | None = None
     """What the end of a subshell restores."""
+    may_fail: bool = False
+    """Whether a branch of it ends with a test."""
 
 
 class Run:
@@ -99,7 +103,10 @@ class Run:
         self.frames: list[Frame] = []
         self.tested = False
         """Whether the list that is read goes on only when a test holds."""
-        self.negated = self.piped = self.defining = False
+        self.negated = False
+        """Whether what is read now is a test, or a group that ends with one."""
+        self.last_is_test = False
+        self.piped = self.defining = False
         self.certain = True
         """Whether the command that is followed is done in every build that succeeds."""
         self.depth = 0
@@ -157,7 +164,7 @@ class Run:
         path = self.absolute(word.text)
         if UNKNOWN not in path:
             return path
-        self.tree.doubt(word.line, "the path cannot be resolved without running the build", path)
+        self.tree.doubt(word.line, UNRESOLVED, path)
         return None
 
     # --- control flow -------------------------------------------------------------------------------
@@ -206,11 +213,14 @@ class Run:
         self._simple(command, at - 1 - len(command) in soft)
         if operator == ")":
             self._close(")")
-        elif operator == "&&":
-            test = self.negated or (command and command[0].raw.rpartition("/")[2] in TESTS)
-            if test and not (last and len(self.frames) == 1 and self.depth == 1):
+            return at
+        if operator == "&&":
+            if (self.negated or (command and self.last_is_test)) and not (
+                    last and len(self.frames) == 1 and self.depth == 1):
                 self.tested = True
         elif operator in SEPARATORS:
+            if operator.startswith(";;"):
+                self.frames[-1].may_fail |= self.tested or self.last_is_test
             self.tested = False
         self.negated = False
         self.piped = operator in {"|", "|&"}
@@ -228,6 +238,7 @@ class Run:
         if self.frames[-1].closer != closer:
             return
         frame = self.frames.pop()
+        self.negated = self.tested or self.last_is_test or frame.may_fail
         self.tested = frame.tested
         if frame.saved:
             self.cwd, self.variables, self.umask = frame.saved
@@ -276,7 +287,11 @@ class Run:
         for value in values:
             self.tree.budget.spend(60 + 2 * (end - start))
             self.variables[name] = value
-            self._go(found[start:end], doubt)
+            # Of values that are not known there may be none.
+            self._go(found[start:end], doubt or UNKNOWN in value)
+        self.negated = self.last_is_test
+        if doubt:
+            self.variables[name] = UNKNOWN
         return end + 1
 
     def _simple(self, command: list[Token], soft: bool) -> None:
@@ -287,6 +302,7 @@ class Run:
         self.certain = not (soft or self.tested or any(frame.doubt for frame in self.frames))
         redirections = [token for token in command if token.kind == REDIRECTION]
         words = [token for token in command if token.kind == WORD]
+        self.last_is_test = self.negated or bool(words and words[0].raw.rpartition("/")[2] in TESTS)
         assigned: dict[str, str] = {}
         while words and (found := ASSIGNMENT.match(words[0].raw)):
             raw = words.pop(0).raw[found.end() :]
@@ -305,8 +321,7 @@ class Run:
     def _known(self, name: str, redirections: list[Token]) -> bool:
         """Whether a command has to be looked at at all."""
         base = name.rpartition("/")[2]
-        return ("/" in name or base in COMMANDS or base in WRAPPERS or base in SHELLS or base in INDIRECT
-                or base in ROOT_ONLY or UNKNOWN in name
+        return ("/" in name or UNKNOWN in name or base in FOLLOWED
                 or any("/etc/" in token.target for token in redirections))
 
     # --- commands -----------------------------------------------------------------------------------
@@ -396,8 +411,7 @@ class Run:
         self.tree.budget.spend(len(self.variables) + 1)
         self.source = source
         self.expands = self.expands if shell is None else self._expands(shell)
-        certain = self.certain
-        self._go(tokens(source.text, start, end), doubt=not certain)
+        self._go(tokens(source.text, start, end), doubt=not self.certain)
         self.source, self.cwd, self.variables, self.umask, self.expands, self.certain = kept
 
     def _account_files(self, base: str, words: list[Word], redirections: list[Token], line: int) -> None:

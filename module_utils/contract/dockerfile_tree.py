@@ -17,6 +17,9 @@ BASE_USER = -1
 KEEP = -2
 """Owner or group that a `chown` leaves as it is."""
 MOST_FOLDERS = 20_000
+SET_GROUP = 0o2000
+"""In a folder's mode: what is made in it gets its group, and folders this bit too."""
+UNRESOLVED = "the path cannot be resolved without running the build"
 PLAIN_MODE = 0o755
 """What a builder gives the folders that it makes itself."""
 
@@ -47,6 +50,8 @@ class Tree:
     """Files that were copied in, by their paths."""
     copied: set[str] = field(default_factory=set)
     """Folders into which the build's context was copied: what is run from there is nobody's known command."""
+    perhaps: set[str] = field(default_factory=set)
+    """Folders that may be there: made on a condition."""
     unchecked: dict[tuple[int, str, str], Unchecked] = field(default_factory=dict)
 
     def copy(self) -> Tree:
@@ -54,14 +59,12 @@ class Tree:
         self.budget.spend(len(self.folders) + len(self.users) + len(self.groups) + len(self.files) + 1)
         return replace(self, folders=dict(self.folders), users=dict(self.users), groups=dict(self.groups),
                        homes=dict(self.homes), files=set(self.files), copied=set(self.copied),
-                       unchecked=dict(self.unchecked))
+                       perhaps=set(self.perhaps), unchecked=dict(self.unchecked))
 
     def doubt(self, line: int, reason: str, about: str = "") -> None:
         """Note what cannot be resolved: ``about`` may contain ``UNKNOWN``, which a pattern then stands for."""
         self.budget.spend(1)
-        if UNKNOWN in about:
-            about = re.sub(r"([*?\[])", r"[\1]", about)
-            about = re.sub(f"{UNKNOWN}+", "*", about)
+        about = shell_pattern(about) if UNKNOWN in about else about
         about = "" if about == "*" else about
         self.unchecked.setdefault((line, reason, about), Unchecked(Place(self.file, line), reason, about))
 
@@ -73,15 +76,28 @@ class Tree:
         place = Place(self.file, line)
         wanted = [(path, mode), *((parent, parents) for parent in above(path))]
         self.budget.spend(len(wanted) + len(path) * len(wanted) // 64)
-        for each, its_mode in wanted:
+        for each, its_mode in reversed(wanted):
             # Whose home it is, and how it got there, is not this step's to say.
             brought = each in STANDARD or (each != path and re.fullmatch(r"/home/[^/]+", each))
-            if each not in self.folders and not (self.external and brought):
-                self.folders[each] = Folder(each, uid, gid, its_mode, place)
+            if each in self.folders or (self.external and brought):
+                continue
+            made = Folder(each, uid, gid, its_mode, place)
+            parent = self.folders.get(posixpath.dirname(each))
+            if parent and (parent.mode or 0) & SET_GROUP:
+                made = replace(made, gid=parent.gid, mode=None if its_mode is None else its_mode | SET_GROUP)
+            self.folders[each] = replace(made, uid=None, gid=None, mode=None) if each in self.perhaps else made
         self.files.discard(path)
         if len(self.folders) > MOST_FOLDERS:
             raise ContractError(f"{self.file}:{line} makes more than {MOST_FOLDERS:,} folders.",
                                 "Write out the folders that are meant.", place)
+
+    def may_make(self, path: str, line: int) -> None:
+        """A folder that a step makes on a condition, or at a path with something unknown in it, and its parents."""
+        self.budget.spend(len(path) // 8)
+        for each in (path, *above(path)):
+            if each not in self.folders and each not in STANDARD and each != UNKNOWN:
+                self.perhaps.add(each)
+                self.doubt(line, UNRESOLVED if UNKNOWN in path else "the folder is made on a condition only", each)
 
     def change(self, path: str, line: int, recursive: bool, change: Callable[[Folder], Folder],
                add: bool = True) -> None:
@@ -104,7 +120,9 @@ class Tree:
         self.files.discard(path)
 
     def matching(self, pattern: str, recursive: bool) -> list[str]:
-        """Folders that a path or shell pattern names."""
+        """Folders that a path or shell pattern names, or may name where a part of it is unknown."""
+        if UNKNOWN in pattern:
+            return self._perhaps(pattern, recursive)
         if not GLOB.search(pattern) and not recursive:
             return [pattern] if pattern in self.folders else []
         self.budget.spend(len(self.folders) // 4 + 1)
@@ -120,6 +138,12 @@ class Tree:
                     fnmatchcase(name, part) for name, part in zip(given, parts, strict=False)):
                 found.append(path)
         return found
+
+    def _perhaps(self, path: str, recursive: bool) -> list[str]:
+        """What is unknown may have slashes in it, or be nothing at all."""
+        pattern = f"{shell_pattern(path)}{'*' if recursive else ''}"
+        self.budget.spend(len(self.folders))
+        return [each for each in self.folders if fnmatchcase(each, pattern) or fnmatchcase(f"{each}/", pattern)]
 
     def below(self, path: str) -> Iterator[Folder]:
         """The folder at a path and those below it."""
@@ -159,6 +183,11 @@ def above(path: str) -> list[str]:
     while (path := posixpath.dirname(path)) not in {"/", ""}:
         parents.append(path)
     return parents
+
+
+def shell_pattern(path: str) -> str:
+    """A pattern for a path with something unknown in it."""
+    return re.sub(f"{UNKNOWN}+", "*", re.sub(r"([*?\[])", r"[\1]", path))
 
 
 def normal(path: str) -> str:

@@ -167,12 +167,17 @@ class Tar(Archive):
 
     @contextmanager
     def _open(self) -> Iterator[Reader]:
+        length = self.path.stat().st_size
         with self.path.open("rb") as file:
+            def seek(size: int) -> None:
+                if file.seek(size, 1) > length:
+                    raise Damaged("ends in the middle")
+
             raw = Reader(file, self.bounds)
             with decompressed(raw) as content:
                 if content is raw:
                     file.seek(0)
-                    content = Reader(file, self.bounds, seek=lambda size: file.seek(size, 1))
+                    content = Reader(file, self.bounds, seek=seek)
                 yield content
 
     def real(self, name: str) -> str:

@@ -275,10 +275,10 @@ def entries(reader: Reader) -> Iterator[tuple[Entry, Reader]]:
     own: dict[str, str] = {}
     first = True
     while header := reader.peek(BLOCK):
-        if len(header) < BLOCK or not any(header):
-            if first and len(header) < BLOCK:
-                raise Damaged("is no tar archive")
+        if not any(header):
             return
+        if len(header) < BLOCK:
+            raise Damaged("is no tar archive" if first else "ends in the middle")
         reader.exactly(BLOCK)
         if not _checked(header):
             raise Damaged("is no tar archive" if first else "has a damaged entry")
