@@ -7,7 +7,6 @@ checked and nothing is broken.
 from __future__ import annotations
 
 import argparse
-import gc
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -95,11 +94,3 @@ def loaded(path: Path) -> Report:
     from .report import from_json
 
     return from_json(read_text(path), str(path))
-
-
-def command() -> None:
-    """The installed program."""
-    status = main(sys.argv[1:])
-    # What is loaded is not taken apart any more: that would take a tenth of the whole time.
-    gc.freeze()
-    sys.exit(status)
