@@ -85,8 +85,8 @@ def load_dockerfile(root: Path, file: str = "docker/Dockerfile", arguments: Mapp
     :param arguments: what the build gives with ``--build-arg``.
     :param stage: name or number of the stage that is built; left out, the last.
     :returns: ``entrypoint`` and ``command`` are JSON lists as an image has them: a shell form is
-        ``["/bin/sh", "-c", "..."]``. Owners and modes are those after the last step; a folder that only the base image
-        has is not listed.
+        ``["/bin/sh", "-c", "..."]``. Owners and modes are those after the last step. A folder that only the base image
+        has, or that is inside of what COPY brings from the context, is not listed.
     :raises ContractError: not there, outside of ``root``, no text, not a Dockerfile, or no such stage.
     """
     path = root / file

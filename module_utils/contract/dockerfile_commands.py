@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def mkdir(run: Run, words: list[Word]) -> None:
     options, paths = parse(words, "mZ", frozenset({"mode"}))
     given = options.get("m") or options.get("mode")
-    plain = 0o777 & ~run.umask
+    plain = None if run.umask is None else 0o777 & ~run.umask
     mode = mode_of(given.text) if given else plain
     for word in paths:
         note_braces(run, word)
@@ -246,7 +246,7 @@ def forget(run: Run, words: list[Word]) -> None:
 
 def umask(run: Run, words: list[Word]) -> None:
     if words:
-        run.umask = mode_of(words[0].text) or 0
+        run.umask = mode_of(words[0].text) if run.certain else None
 
 
 def include(run: Run, words: list[Word]) -> None:

@@ -73,7 +73,7 @@ class Frame:
     """Whether its commands may not be done."""
     tested: bool = False
     """As it was before (``Run.tested``)."""
-    saved: tuple[str, dict[str, str], int] | None = None
+    saved: tuple[str, dict[str, str], int | None] | None = None
     """What the end of a subshell restores."""
     may_fail: bool = False
     """Whether a branch of it ends with a test."""
@@ -99,7 +99,7 @@ class Run:
         self.expands = self._expands(shell)
         self.words = Words(self.value, tree.budget, commands=True)
         self.variables: dict[str, str] = {}
-        self.umask = 0o022
+        self.umask: int | None = 0o022
         self.frames: list[Frame] = []
         self.tested = False
         """Whether the list that is read goes on only when a test holds."""
