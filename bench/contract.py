@@ -31,11 +31,12 @@ sys.path[:0] = [str(ROOT / name) for name in ("module_utils", "tests/unit", "tes
 
 from contract_edits import Mutation  # noqa: E402
 from contract_inputs import CONTRACT, NOW, SAID, dumped, sealed, tree  # noqa: E402
+from contract_inputs import judged as judged_with_all  # noqa: E402
 
 from bed.cache import lock  # noqa: E402
 from bed.settings import folders  # noqa: E402
 from contract.engine import check  # noqa: E402
-from contract.kustomize import kustomize_command  # noqa: E402
+from contract.kustomize import OFFLINE, kustomize_command  # noqa: E402
 from contract.manifests import load_manifests  # noqa: E402
 from contract.model import ContractError  # noqa: E402
 from contract.plain import load_plain  # noqa: E402
@@ -318,7 +319,8 @@ class Renderer:
         try:
             for name, text in files.items():
                 self.write(name, text)
-            done = subprocess.run([*self.command, place], capture_output=True, text=True, check=False)
+            done = subprocess.run([*self.command, place], capture_output=True, text=True, check=False,
+                                  env={**os.environ, **OFFLINE})
             beside = [path.read_text() for path in sorted((place / "sealed-secrets").glob("*.yaml"))]
         finally:
             for name in files:
@@ -395,7 +397,7 @@ def found_by_each(tools: Programs, work: Path) -> dict[str, Any]:
     """How many mutations of the manifests each tool finds: it complains of more than in the right ones.
 
     The tools get the same files, rendered. What Kustomize refuses to render is found by whoever renders, so it counts
-    for all.
+    for all. What the engine does not find in them it is asked again with the app and the image beside them.
     """
     tree()  # Read once, for all processes.
     mutations = of_manifests()
@@ -422,6 +424,11 @@ def found_by_each(tools: Programs, work: Path) -> dict[str, Any]:
         mine = None if text is None else judged[hashlib.sha256(text.encode()).hexdigest()]
         tally.add(one, {tool: mine is None or bool(mine[tool] - right[one.edit.overlay][tool]) for tool in MADE_FOR},
                   refused=mine is None)
+    missed = [one for one in mutations if one.name in tally.missed]
+    for one, findings in zip(missed, judged_with_all([one.edit for one in missed], work), strict=True):
+        if findings:
+            tally.missed.remove(one.name)
+            tally.beside.append(one.name)
     return tally.figures()
 
 
@@ -432,6 +439,9 @@ class Tally:
     mutations: dict[str, Counter[str]] = field(default_factory=dict)
     equivalents: Counter[str] = field(default_factory=Counter)
     missed: list[str] = field(default_factory=list)
+    """By the engine, of the manifests alone; in the end not even with the app and the image."""
+    beside: list[str] = field(default_factory=list)
+    """What the engine finds once it has the app and the image."""
 
     def add(self, one: Mutation, finds: Mapping[str, bool], refused: bool) -> None:
         counts = self.equivalents
@@ -449,7 +459,7 @@ class Tally:
         rows = {**dict(sorted(self.mutations.items())), "total": total}
         return {"mutations": {name: {column: counts[column] for column in columns} for name, counts in rows.items()},
                 "equivalents": {column: self.equivalents[column] for column in columns},
-                "missed_by_engine": self.missed, "made_for": MADE_FOR}
+                "found_beside_the_app": self.beside, "missed_by_engine": self.missed, "made_for": MADE_FOR}
 
 
 # --- results ----------------------------------------------------------------------------------------
@@ -489,6 +499,8 @@ def table(figures: Mapping[str, Any]) -> str:
         yield f"  {'nothing is broken':<20}" + "".join(f" {found['equivalents'][column]:>20,}" for column in columns)
         for name, what in found["made_for"].items():
             yield f"  {name} is made for {what}"
+        for name in found["found_beside_the_app"]:
+            yield f"  found by the engine with the app and the image beside it: {name}"
         for name in found["missed_by_engine"]:
             yield f"  NOT FOUND by the engine: {name}"
 

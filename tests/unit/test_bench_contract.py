@@ -34,20 +34,23 @@ def test_what_is_found_is_counted_by_what_is_broken_and_read_as_a_table() -> Non
     assert found["missed_by_engine"] == ["two"]
 
     sizes = {"500": 10.0, "5000": 101.5}
-    text = table({
+    figures: dict[str, Any] = {
         "whole": {**dict.fromkeys(("kubectl_kustomize_ms", "kustomize_build_ms", "check_with_app_ms",
                                    "check_with_app_ratio", "python_alone_ms", "kubeconform_ms", "kube_score_ms"), 7),
                   "check_ms": 120, "check_ratio": 1.6, "repeats": 15},
         "alone": {"engine_ms": 6.5, "load_contract_ms": 5, "load_manifests_ms": 40},
         "growing": {"engine_ms": sizes, "load_ms": {"500": 130, "5000": 1300}, "engine_growth": 1.0,
                     "load_growth": 1.0},
-        "found": found})
+        "found": found}
+    text = table(figures)
     lines = {" ".join(line.split()) for line in text.splitlines()}
     assert "check of the overlay and its SealedSecrets, rendering included 120 ms" in lines
     assert "times kubectl kustomize (at most 2) 1.6" in lines
     assert "the engine, 5,000 objects (loading 1,300 ms) 101.5 ms" in lines
     assert "ports 2 0 1 1 1" in lines and "nothing is broken 1 0 0 0 1" in lines
     assert "NOT FOUND by the engine: two" in lines
+    tally.beside.append("five")
+    assert "beside it: five" in table({**figures, "found": tally.figures()})
 
 
 def test_copies_refer_to_each_other() -> None:
