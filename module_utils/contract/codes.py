@@ -166,6 +166,10 @@ _("PORT-11", "ports", MEDIUM, ("A port has another protocol", "프로토콜 불�
   ("{subject} has {actual} for port {port}; the contract says {expected}.", "{subject}의 포트 {port} 프로토콜은 {actual}이며, 계약은 {expected}이다."),
   ("Set protocol to {expected}.", "protocol을 {expected}(으)로 설정한다."))
 
+_("PORT-12", "ports", CRITICAL, ("A Service leads to other pods", "Service 대상 Pod 불일치"),
+  ("{subject} selects {actual}; the contract says {expected} alone.", "{subject}이(가) {actual}을(를) 선택하며, 계약은 {expected}뿐이다."),
+  ("Make the selector fit the pods of {expected} and no others.", "셀렉터가 {expected}의 Pod만 선택하도록 수정한다."))
+
 # --- 4. volumes -------------------------------------------------------------------------------------
 
 _("VOL-01", "volumes", CRITICAL, ("A mount is missing", "volumeMount 없음"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import field, replace
 from decimal import Decimal, InvalidOperation
 from functools import cached_property
 from typing import Any
@@ -78,6 +78,8 @@ class Given:
     certain: bool = True
     key: str = ""
     """Of a ConfigMap or Secret, where it has another name."""
+    text: str | None = None
+    """What the container gets: with `$(NAME)` put in; None where that is not written here."""
 
     def comes_from(self, source: str) -> bool:
         """Whether this is what a contract's source says."""
@@ -256,7 +258,10 @@ def environment(container: PodContainer, cluster: Cluster) -> dict[str, list[Giv
     envFrom the later over the earlier."""
     found: dict[str, list[Given]] = {}
     for given in [*whole_sources(container, cluster), *single_variables(container, cluster)]:
-        found.setdefault(given.name, []).append(given)
+        text = given.value if isinstance(given.value, str) else None
+        if text and "$" in text and given.source == "manifest":
+            text = expanded(text, found)  # only what is given before it can be put in
+        found.setdefault(given.name, []).append(replace(given, text=text))
     return found
 
 
@@ -334,8 +339,8 @@ def expanded(value: str, variables: Mapping[str, Sequence[Given]]) -> str | None
         given = variables.get(match[1])
         if not given:
             return match[0]
-        last = given[-1].value
-        unknown = unknown or not isinstance(last, str)
+        last = given[-1].text
+        unknown = unknown or last is None
         return str(last)
 
     text = re.sub(r"\$\$\([^)]*\)|\$\(([^)]+)\)", fill, value)

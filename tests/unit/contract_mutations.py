@@ -263,6 +263,13 @@ def from_the_manifest(workload: str, name: str, source: str) -> Iterator[Mutatio
     yield from set_to(kind, workload, path, {"name": name, "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
                       clause, overlay=False, at=(*path, "valueFrom", "fieldRef", "fieldPath"))
     if "value" in said:
+        # A variable that comes after it is not put in.
+        following = len(part(tree().body(kind, workload), path[:-1]))
+        file, number, text = changed(kind, workload, lambda body: (
+            put((*path, "value"), "$(ZONE)")(body),
+            put((*path[:-1], following), {"name": "ZONE", "value": said["value"]})(body)))
+        yield Mutation(f"{name} takes its value of a variable that comes later", Edit({file: text}),
+                       found([clause], DEPLOYMENT, (file, line_of(text, (*path, "value"), number))))
         yield from set_to(kind, workload, (*path, "value"), None, clause, overlay=False)
         yield from without(kind, workload, (*path, "value"), clause)
         yield from renamed(kind, workload, (*path, "value"), clause)
@@ -388,6 +395,11 @@ def workload_of_a_service(at: tuple[Any, ...], value: Any) -> Iterator[Mutation]
     name, clause = at[1], f"ports.{at[1]}"
     other = "postgres" if value == "observer" else "observer"
     yield from set_to("Service", name, ("spec", "selector", "app"), other, clause)
+    yield from set_to("Service", name, ("spec", "selector"), {"environment": "production"}, clause, overlay=False,
+                      at=("spec", "selector", "environment"))
+    common = tree().texts[kustomization()] + "commonLabels: {app: all}\n"
+    yield Mutation(f"the overlay gives everything one label ({name})", Edit({kustomization(): common}),
+                   found([clause], DEPLOYMENT, (kustomization(), common.count("\n"))))
     yield from set_to("Service", name, ("spec", "selector", "app"), f"{value}x", "references")
     yield from set_to("Service", name, ("spec", "selector", "tier"), "web", "references")
     yield from renamed("Service", name, ("spec", "selector", "app"), "references")

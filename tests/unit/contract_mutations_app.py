@@ -91,6 +91,9 @@ def fallback(name: str, value: str, clause: str) -> Iterator[Mutation]:
     written, line = edited(DOCKERFILE, old, new)
     yield Mutation(f"ENV {name}={value}", Edit({DOCKERFILE: written}),
                    found([clause], IMAGE, in_app(DOCKERFILE, line + (not had))))
+    written, line = edited(DOCKERFILE, "WORKDIR /app\n", f"WORKDIR /app\nENV {name}={value}\n")
+    yield Mutation(f"ENV {name}={value} follows", Edit({DOCKERFILE: written}),
+                   found([clause], IMAGE, in_app(DOCKERFILE, line + 1)))
     image = Image.right()
     yield Mutation(f"an image with {name}={value}", Edit(image=dataclasses.replace(
         image, environment={**image.environment, name: value})), found([clause], IMAGE, (ARCHIVE, 0)))
@@ -204,6 +207,10 @@ def folder_of_the_image(at: tuple[Any, ...], value: Any) -> Iterator[Mutation]: 
     to_root, line = edited(DOCKERFILE, CHOWN, CHOWN.replace("\n", f" \\\n    && chown root:root {path}\n"))
     yield Mutation(f"the Dockerfile leaves {path} to root", Edit({DOCKERFILE: to_root}),
                    found([clause], IMAGE, in_app(DOCKERFILE, line + 1)))
+    for after, where in ((f"RUN rm -rf {path}\n", STAGE), (f"RUN chown 0:0 {path}\n", None)):
+        more, line = edited(DOCKERFILE, "WORKDIR /app\n", f"WORKDIR /app\n{after}")
+        yield Mutation(f"after all, {after.strip()}", Edit({DOCKERFILE: more}),
+                       found([clause], IMAGE, where or in_app(DOCKERFILE, line + 1)))
     image = Image.right()
     yield Mutation(f"an image without {path}", Edit(image=dataclasses.replace(image, folders={
         key: one for key, one in image.folders.items() if key != path})), found([clause], IMAGE, (ARCHIVE, 0)))
@@ -277,10 +284,14 @@ def creates_folders(at: tuple[Any, ...], value: Any) -> Iterator[Mutation]:  # n
         ("try:\n    ", "os.makedirs('/opt/x')\nexcept OSError:\n    pass"),
         ("try:\n    ", "Path('/opt/x').mkdir()\nexcept Exception as error:\n    log.warning('%s', error)"),
         ("try:\n    ", "os.mkdir('/opt/x')\nexcept OSError:\n    raise"),
+        ("from os import makedirs as make\n", "make('/opt/x')"), ("import subprocess\n",
+                                                                 "subprocess.run(['mkdir', '-p', '/opt/x'])"),
+        ("", "os.system('mkdir -p /opt/x')"),
+        ("import contextlib\nwith contextlib.suppress(OSError):\n    ", "os.mkdir('/opt/x')"),
     ):
         text, line = edited(main, anchor, f"{anchor}{before}{made}\n")
-        yield Mutation(f"the app calls {made.splitlines()[0]}{' in try' if before else ''}", Edit({main: text}), found(
-            ["permissions.folders"], APP, in_app(main, line + 1 + bool(before))))
+        yield Mutation(f"the app calls {before}{made}", Edit({main: text}), found(
+            ["permissions.folders"], APP, in_app(main, line + 1 + before.count("\n"))))
     for name in [one["function"] for one in SAID["paths"].values() if "function" in one]:
         head = f"def {name}() -> Path:\n"
         body = READS[PATHS].partition(head)[2].partition("\n\n\n")[0]
@@ -307,6 +318,13 @@ def user(at: tuple[Any, ...], value: Any) -> Iterator[Mutation]:  # noqa: ANN401
     text, _ = edited(DOCKERFILE, "USER 1000\n", "")
     yield Mutation("the Dockerfile has no USER", Edit({DOCKERFILE: text}), found(["permissions.user"], IMAGE, STAGE))
     named, line = edited(DOCKERFILE, "USER 1000\n", "USER observer\n")
+    later = "USER 1000\nRUN usermod --uid 1001 observer\nUSER observer\n"
+    text, line = edited(DOCKERFILE, "USER 1000\n", later)
+    yield Mutation("USER observer gets another number", Edit({DOCKERFILE: text}),
+                   found(["permissions.user"], IMAGE, in_app(DOCKERFILE, line + 2)))
+    text, line = edited(DOCKERFILE, "USER 1000\n", "USER 1000\nUSER root\n")
+    yield Mutation("another USER follows", Edit({DOCKERFILE: text}),
+                   found(["permissions.user"], IMAGE, in_app(DOCKERFILE, line + 1)))
     yield Mutation("USER observer has another number", Edit({DOCKERFILE: named.replace("--uid 1000", "--uid 1001")}),
                    found(["permissions.user"], IMAGE, in_app(DOCKERFILE, line)))
 

@@ -279,7 +279,22 @@ def image_of_the_database(image: str) -> Edit:
     return in_file("StatefulSet", "postgres", put((*CONTAINER, "image"), image))
 
 
+def wide_seal(body: Body) -> None:
+    """A seal that may be opened under any name and in any namespace."""
+    put(("metadata", "annotations"), {"sealedsecrets.bitnami.com/cluster-wide": "true"})(body)
+    put(("spec", "template", "metadata"), {"name": "any", "namespace": "any"})(body)
+
+
+def narrower_seal(body: Body) -> None:
+    put(("metadata", "annotations"), {"sealedsecrets.bitnami.com/namespace-wide": "true"})(body)
+    put(("spec", "template", "metadata", "name"), "any")(body)
+
+
 MEANT: dict[str, Edit] = {
+    "a seal of the whole cluster": in_file("SealedSecret", "observer-secrets", wide_seal),
+    "a seal of its namespace": in_file("SealedSecret", "ghcr-secret", narrower_seal),
+    "a seal without metadata in its template": in_file("SealedSecret", "observer-secrets",
+                                                       drop(("spec", "template", "metadata"))),
     "a security context of the pod": deployment(context_of_the_pod),
     "a security context that the container overrides": deployment(context_twice),
     "a security context of the database's container": in_file("StatefulSet", "postgres", context_of_the_database),

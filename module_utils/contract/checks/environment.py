@@ -9,7 +9,7 @@ from typing import Any
 from ..facts import AppFacts
 from ..model import Finding, Kind, Layer, Place, Related
 from ..spec import Container, Contract, Workload
-from ..workloads import UNKNOWN_KEYS, Given, PodContainer, environment, expanded, listed, mapped, plain_name
+from ..workloads import UNKNOWN_KEYS, Given, PodContainer, environment, listed, mapped, plain_name
 from .paths import same_path, source_of
 from .subject import Subject, declared, finding
 
@@ -65,20 +65,19 @@ def variables_of_a_container(
                               actual="null" if one.value is None else one.value, related=related,
                               variable=variable.name, type=type(one.value).__name__)
                 continue
-            value = text_given(one, given)
-            if value is None:
+            if one.text is None:
                 continue
-            if folder and not same_path(value, folder.path):
+            if folder and not same_path(one.text, folder.path):
                 yield finding("PATH-06", clause, layer_of(one), one.place, one.subject, expected=folder.path,
-                              actual=value, related=related, variable=variable.name)
-            elif not folder and not variable.allows(value):
+                              actual=one.text, related=related, variable=variable.name)
+            elif not folder and not variable.allows(one.text):
                 yield finding("ENV-02", clause, layer_of(one), one.place, one.subject, expected=variable.expected,
-                              actual=value, related=related, variable=variable.name)
+                              actual=one.text, related=related, variable=variable.name)
     for name, sources in given.items():
         known = container.variables.get(name)
         # Of a secret no value is told.
         if not (known and any(source.startswith("Secret/") for source in known.sources)):
-            yield from shadowed(container, given, name, subject.clause_of(name) if mine else f"environment.{name}")
+            yield from shadowed(container, sources, subject.clause_of(name) if mine else f"environment.{name}")
         if name in container.variables or name == UNKNOWN_KEYS:
             continue
         last = sources[-1]
@@ -149,21 +148,13 @@ def reference_in_env_from(rendered: PodContainer, source: str) -> int | None:
                  if plain_name(str(mapped(one.get(field_name)).get("name"))) == name), None)
 
 
-def text_given(one: Given, given: Mapping[str, Sequence[Given]]) -> str | None:
-    """The value that a container gets, None where it is not written here. What a ConfigMap gives is taken as it is."""
-    return expanded(one.value, given) if one.value and one.source == "manifest" else one.value
-
-
-def shadowed(container: Container, given: Mapping[str, Sequence[Given]], name: str, clause: str) -> Iterator[Finding]:
+def shadowed(container: Container, sources: Sequence[Given], clause: str) -> Iterator[Finding]:
     """A value that another one hides."""
-    *others, last = given[name]
+    *others, last = sources
     for one in others:
-        if one.value is None or last.value is None or not isinstance(last.value, str):
-            continue
-        wins = text_given(last, given)
-        if wins is not None and one.value != wins:
-            yield finding("ENV-12", clause, layer_of(one), one.place, one.subject, expected=wins,
-                          actual=one.value, related=[Related("wins", last.place)], variable=name,
+        if None not in (one.text, last.text) and one.text != last.text:
+            yield finding("ENV-12", clause, layer_of(one), one.place, one.subject, expected=last.text,
+                          actual=one.text, related=[Related("wins", last.place)], variable=one.name,
                           container=container.name)
 
 

@@ -144,11 +144,11 @@ def service(subject: Subject, name: str) -> Iterator[Finding]:
     workload = subject.workload(contract.workloads[wanted.workload])
     selector = mapped(item.get("spec", "selector"))
     chosen = subject.cluster.selected(selector, item.namespace)
-    if workload and chosen and workload not in chosen:
+    if workload and any(one is not workload for one in chosen):
         labels = next(own for one, own in subject.cluster.pods if one is workload)
-        wrong = next((key for key, value in selector.items() if labels.get(key) != value), "")
-        yield finding("REF-03", clause, Layer.DEPLOYMENT, item.locate(("spec", "selector", wrong)), item,
-                      expected=f" of {workload}", actual=list(map(str, chosen)), related=related)
+        wrong = next((key for key, value in selector.items() if labels.get(key) != value), next(iter(selector), ""))
+        yield finding("PORT-12", clause, Layer.DEPLOYMENT, item.locate(("spec", "selector", wrong)), item,
+                      expected=str(workload), actual=list(map(str, chosen)), related=related)
         return  # Its ports are another's.
     cluster_ip = item.get("spec", "clusterIP")
     if wanted.headless != (cluster_ip == "None"):

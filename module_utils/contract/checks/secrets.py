@@ -144,9 +144,12 @@ def contracted_secret(
 def openable(item: KubeObject, namespace: str, clause: str, related: list[Related]) -> Iterator[Finding]:
     """Name and namespace are part of what is sealed, unless an annotation widens the scope."""
     metadata = mapped(item.get("spec", "template", "metadata"))
+    wide = [scope for scope in ("namespace-wide", "cluster-wide") if mapped(item.get("metadata", "annotations")).get(
+        f"sealedsecrets.bitnami.com/{scope}") == "true"]
     for name, own in (("name", item.name), ("namespace", namespace)):
         inner = metadata.get(name)
-        if inner is not None and own and inner != own:
+        free = "cluster-wide" in wide or (wide and name == "name")
+        if inner is not None and own and inner != own and not free:
             yield finding("SEC-08", clause, Layer.CONFIG, item.locate(("spec", "template", "metadata", name)), item,
                           expected=f"{name} {inner}", actual=f"{name} {own}", related=related)
 
