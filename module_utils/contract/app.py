@@ -412,9 +412,8 @@ class Roots:
         for function in self.run.functions:
             value = self.done.get(id(function))
             name = function.name
-            if value is None or name == "lambda" or name.startswith("__") or (
-                    name.startswith("_") and function.required):
-                continue
+            if value is None or name == "lambda" or name.startswith("__") or function.required:
+                continue  # One that needs an argument gives no path by itself.
             if self.is_path(value, name, function):
                 yield self.path(function.name, function.module, value, function.place)
 

@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
 from .app_known import (
+    DICT_CHANGES,
     FIELD_FUNCTIONS,
     HARMLESS,
+    LIST_CHANGES,
     OS_ERRORS,
     Call,
     items_method,
@@ -231,6 +233,8 @@ class Calls(State):
                                node, scope)
         elif isinstance(data, External):
             result = self.outside(data.name, call, node, scope)
+        elif isinstance(data, Instance) and (found := self.special(function, "__call__")):
+            result = self.call(found, call, node, scope)
         elif isinstance(data, Outside):
             result = self.method(Method(function, "__call__"), call)
         elif isinstance(data, Method):
@@ -240,11 +244,19 @@ class Calls(State):
         else:
             reason = data.reason if isinstance(data, Unknown) else "depends on a call that is not followed"
             place = data.place if isinstance(data, Unknown) else call.place
-            result = derived(Unknown(reason, place), function, *call.values)
+            path = isinstance(data, Unknown) and data.path
+            result = derived(Unknown(reason, place, path), function, *call.values)
             self.risk("*")
         if function.deps:
             result = Value(result.data, union(function.deps, result.deps), result.sources, result.via, result.loose)
         return result
+
+    @staticmethod
+    def special(owner: Value, name: str) -> Value | None:
+        """A method of an object of the source that Python calls by itself (`__call__`)."""
+        kind = owner.data.kind if isinstance(owner.data, Instance) else None
+        found = kind.find(name) if kind else None
+        return Value(Bound(found[1].data, owner)) if found and isinstance(found[1].data, Function) else None
 
     def outside(self, name: str, call: Call, node: ast.Call | None, scope: Scope) -> Value:
         """The result of a function or class that is not in the source."""
@@ -278,24 +290,24 @@ class Calls(State):
         if not HARMLESS.fullmatch(name):
             self.risk("OSError" if name.startswith(OS_ERRORS) else "*")
         last = name.rpartition(".")[2]
-        if last[:1].isupper() and not name.startswith("builtins."):
+        if name == "contextlib.suppress" or (last[:1].isupper() and not name.startswith("builtins.")):
             return derived(Outside(name, dict(call.keywords), {}, list(call.arguments)), *call.values)
         return call.unknown(why_unknown(name), path=name.startswith("pathlib."))
 
     def method(self, data: Method, call: Call) -> Value:
         """The result of a method of Python's own types or of an outside object."""
         owner, name = data.owner, data.name
-        keep = not self.aside and not self.perhaps
+        keep = not self.aside
         found: Value | None = None
         if isinstance(owner.data, Items):
             if any(self.is_environment(value) for value in call.arguments):
                 return self.names_in_environment(owner, call.place)
-            if self.perhaps and name in {"append", "extend", "add", "update", "insert"}:
-                owner.data.values = None
+            if name in LIST_CHANGES:
+                self.changes(owner.data, call.values)
             found = items_method(owner, owner.data, name, call, keep)
         elif isinstance(owner.data, Table):
-            if self.perhaps and name in {"update", "pop", "setdefault"}:
-                owner.data.entries = None
+            if name in DICT_CHANGES:
+                self.changes(owner.data, call.values)
             found = table_method(owner, owner.data, name, call, keep)
         elif isinstance(owner.data, Outside):
             known = self.known_methods.get(f"{owner.data.name}.{name}")

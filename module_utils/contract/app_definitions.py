@@ -13,6 +13,7 @@ from .app_known import (
 )
 from .app_syntax import flavour, name_of
 from .app_values import (
+    NONE,
     Bound,
     Class,
     External,
@@ -137,12 +138,18 @@ class Definitions(Expressions):
             made.names = inner.names
         for decorator in node.decorator_list:
             self.value(decorator, scope)
+        for name, value in list(made.names.items()):
+            place = Place(scope.module.file, made.fields[name][1] if name in made.fields else node.lineno)
+            for method, arguments in (("__set_name__", [Value(made), Value(name)]), ("__get__", [NONE, Value(made)])):
+                found = self.special(value, method)
+                if found is not None:
+                    self.call(found, Call(arguments, {}, place), None, scope)
         self.nested(inner)
         self.classes.append(made)
         scope.names[node.name] = Value(made)
 
     def on_global(self, node: ast.Global | ast.Nonlocal, scope: Scope) -> None:
-        scope.shared.update(node.names)
+        (scope.shared if isinstance(node, ast.Global) else scope.outer).update(node.names)
 
     def on_delete(self, node: ast.Delete, scope: Scope) -> None:
         for target in node.targets:

@@ -27,6 +27,7 @@ from .app_values import (
     ATOMS,
     COMPREHENSION,
     NONE,
+    NOWHERE,
     Atom,
     Bound,
     Class,
@@ -135,6 +136,9 @@ class Expressions(Calls):
             return value if not owner.loose or value.loose else \
                 Value(value.data, value.deps, value.sources, value.via, True)
         found = data.kind.find(name) if data.kind else None
+        by_name = self.special(owner, "__getattr__") if found is None else None
+        if by_name is not None:
+            return self.call(by_name, Call([Value(name, via=place)], {}, place), None, Scope(NOWHERE, {}))
         if found is None:
             kind = data.kind.name if data.kind else "an object"
             return Value(Unknown(f"depends on {kind}.{name}, which is not known", place), loose=owner.loose)
@@ -169,7 +173,10 @@ class Expressions(Calls):
                 self.skipped.add((self.stack[0].name if self.stack else "", called.name))
                 # Nobody uses its result, and what it does by itself is looked at by itself.
                 return NONE
-        return seen if seen is not None else self.call(function, call, node, scope)
+        result = seen if seen is not None else self.call(function, call, node, scope)
+        if call.deps:
+            result = Value(result.data, union(call.deps, result.deps), result.sources, result.via, result.loose)
+        return result
 
     def arguments(self, node: ast.Call, scope: Scope, place: Place) -> Call:
         call = Call([], {}, place, True, node.col_offset)
@@ -178,6 +185,7 @@ class Expressions(Calls):
                 value = self.value(part.value, scope)
                 values = self.each(value, place)
                 call.complete = call.complete and values is not None
+                call.deps = union(call.deps, value.deps)
                 call.arguments += values or []
             else:
                 call.arguments.append(self.value(part, scope))
@@ -209,6 +217,9 @@ class Expressions(Calls):
                 return self.read(key, None, Call([], {}, place, True, node.col_offset), scope)
             return NONE
         data = owner.data
+        by_key = self.special(owner, "__getitem__")
+        if by_key is not None:
+            return self.call(by_key, Call([key], {}, place, True, node.col_offset), None, scope)
         if isinstance(data, Table) and isinstance(key.data, ATOMS):
             if data.entries is None:
                 return derived(Unknown("depends on a dict whose content is not known", place), owner, key)
@@ -529,24 +540,28 @@ class Expressions(Calls):
 
     def assign(self, target: ast.expr, value: Value, scope: Scope) -> None:
         if isinstance(target, ast.Name):
-            place = self.place_of(target.id, scope)
-            place.names[target.id] = value
-            if place.function is None and not place.is_class and place.parent is None and not self.aside:
-                place.module.assigned.setdefault(target.id, target.lineno)
+            owning = self.place_of(target.id, scope)
+            if owning is not scope and target.id in scope.outer:
+                self.keep(owning.names, target.id, value, Place(scope.module.file, target.lineno))
+            else:
+                owning.names[target.id] = value
+            if owning.function is None and not owning.is_class and owning.parent is None and not self.aside:
+                owning.module.assigned.setdefault(target.id, target.lineno)
         elif isinstance(target, (ast.Tuple, ast.List)):
             self.unpack(target, value, scope)
         elif isinstance(target, ast.Attribute):
             owner = self.value(target.value, scope)
-            if isinstance(owner.data, Instance) and not self.aside:
-                old = owner.data.values.get(target.attr)
-                owner.data.values[target.attr] = self.alike(value, old, value) if self.perhaps and old else value
-            elif isinstance(owner.data, Instance) and target.attr not in owner.data.values:
-                owner.data.values[target.attr] = Value(Unknown("is set only on some way", Place(
-                    scope.module.file, target.lineno)), value.deps, value.sources)
+            place = Place(scope.module.file, target.lineno)
+            if isinstance(owner.data, Instance):
+                self.keep(owner.data.values, target.attr, value, place)
+            elif isinstance(owner.data, (Class, Module)):
+                self.keep(owner.data.names, target.attr, value, place)
         elif isinstance(target, ast.Subscript):
             owner, key = self.value(target.value, scope), self.value(target.slice, scope)
+            if isinstance(owner.data, (Table, Items)):
+                self.changes(owner.data, [key, value])
             if isinstance(owner.data, Table) and owner.data.entries is not None and not self.aside:
-                if isinstance(key.data, ATOMS) and not self.perhaps:
+                if isinstance(key.data, ATOMS):
                     owner.data.entries[key.data] = (key, value)
                 else:
                     owner.data.entries = None
@@ -558,6 +573,12 @@ class Expressions(Calls):
         """The scope in which an assignment to a name is kept."""
         while scope.function is COMPREHENSION and scope.parent:
             scope = scope.parent
+        if name in scope.outer:
+            current = scope.parent
+            while current is not None:
+                if name in current.names and not current.is_class:
+                    return current
+                current = current.parent
         return scope
 
     def unpack(self, target: ast.Tuple | ast.List, value: Value, scope: Scope) -> None:

@@ -160,8 +160,12 @@ class Interpreter(Definitions):
             return self.either(test, then, otherwise, scope, Place(scope.module.file, node.lineno))
         live, dead = (then, otherwise) if taken else (otherwise, then)
         before = dict(scope.names)
-        outcome = live()
-        if outcome is not None and outcome.kind == RAISE and isinstance(outcome.value.data, Failure) \
+        self.tests.append(test.deps)
+        try:
+            outcome = live()
+        finally:
+            self.tests.pop()
+        if test.deps and outcome is not None and outcome.kind == RAISE and isinstance(outcome.value.data, Failure) \
                 and outcome.value.data.raised and not self.caught(outcome.value.data.error):
             # A check that stops an app without its required variables: what comes after is how it runs with them.
             scope.names = before
@@ -172,14 +176,13 @@ class Interpreter(Definitions):
         if not test.deps:
             return outcome
         goes_on = self.left_aside(after, other, scope, test.deps)
-        if after is not None and after.kind == RETURN:
+        if (after is not None and after.kind != RAISE) or (outcome is not None and outcome.kind != RAISE):
             self.controlled(scope, test.deps)
         if outcome is None:
             if goes_on is not None:
                 self.overlay(names, goes_on, test)
             return None
         if outcome.kind == RETURN:
-            self.controlled(scope, test.deps)
             outcome.value = Value(outcome.value.data, union(test.deps, outcome.value.deps), outcome.value.sources,
                                   outcome.value.via, outcome.value.loose)
         if outcome.names is None and goes_on is not None:
@@ -210,7 +213,10 @@ class Interpreter(Definitions):
             return Outcome(RETURN, self.alike(first.value, second.value, test, place))
         for outcome, names in ((first, scope.names), (second, first_names)):
             if outcome is not None and outcome.kind == RETURN:
-                scope.perhaps.append((outcome.value, test))
+                if self.aside > scope.depth:
+                    scope.leaves.append((self.assumed, outcome.value))
+                else:
+                    scope.perhaps.append((outcome.value, test))
                 scope.names = names
                 return second if outcome is first else first
         scope.uncertain = True
@@ -219,29 +225,60 @@ class Interpreter(Definitions):
     def on_for(self, node: ast.For | ast.AsyncFor, scope: Scope) -> Outcome | None:
         place = Place(scope.module.file, node.lineno)
         iterated = self.value(node.iter, scope)
+        failing = self.fails(iterated)
+        if failing is not None:
+            return failing
         values = self.each(iterated, place)
-        if values is None or len(values) > MOST_ROUNDS:
-            why = iterated.data.reason if isinstance(iterated.data, Unknown) else "depends on a loop"
-            item = Value(Unknown(why, place), iterated.deps, iterated.sources, None, iterated.loose)
+        if values is not None and len(values) <= MOST_ROUNDS:
+            before, was_uncertain = dict(scope.names), scope.uncertain
+            scope.uncertain = False
+            outcome = self.rounds(node, values, scope)
+            certain = not scope.uncertain
+            scope.uncertain = was_uncertain
+            if certain:
+                return outcome
+            # Nobody knows in which round it is left.
+            scope.names = before
+        why = iterated.data.reason if isinstance(iterated.data, Unknown) else "depends on a loop"
+        item = Value(Unknown(why, place), iterated.deps, iterated.sources, None, iterated.loose)
 
-            def once() -> Outcome | None:
-                self.assign(node.target, item, scope)
-                return self.in_loop(self.block(node.body, scope))
+        def perhaps() -> Outcome | None:
+            for value in values or [item]:
+                self.assign(node.target, value, scope)
+                outcome = self.in_loop(self.block(node.body, scope))
+                if outcome is not None:
+                    return outcome
+            return None
 
-            return self.either(item, once, lambda: None, scope, place) or self.block(node.orelse, scope)
+        return self.either(item, perhaps, lambda: None, scope, place) or self.perhaps_block(node.orelse, item, scope)
+
+    def rounds(self, node: ast.For | ast.AsyncFor, values: Sequence[Value], scope: Scope) -> Outcome | None:
+        """Go through a loop over known values."""
         for index, value in enumerate(values):
             self.assign(node.target, value, scope)
             outcome = self.block(node.body, scope)
-            if outcome is not None and outcome.kind != CONTINUE:
-                for rest in values[index + 1:]:
-                    def again(rest: Value = rest) -> Outcome | None:
-                        self.assign(node.target, rest, scope)
-                        return self.block(node.body, scope)
-                    self.on_the_side(again, scope, outcome.assumed, None, False)
-                if outcome.kind == BREAK:
-                    return None
-                return outcome
+            if outcome is None or outcome.kind == CONTINUE:
+                continue
+            for rest in values[index + 1:]:
+                def again(rest: Value = rest) -> Outcome | None:
+                    self.assign(node.target, rest, scope)
+                    return self.block(node.body, scope)
+                after, names = self.on_the_side(again, scope, outcome.assumed, None, False)
+                self.left_aside(after, names, scope, outcome.assumed)
+            if outcome.kind == BREAK:
+                after, names = self.on_the_side(lambda: self.block(node.orelse, scope), scope, outcome.assumed, None,
+                                                True)
+                self.left_aside(after, names, scope, outcome.assumed)
+                return None
+            return outcome
         return self.block(node.orelse, scope)
+
+    def perhaps_block(self, statements: Sequence[ast.stmt], test: Value, scope: Scope) -> Outcome | None:
+        """Statements that are reached or not, nobody knows."""
+        if not statements:
+            return None
+        place = Place(scope.module.file, statements[0].lineno)
+        return self.either(test, lambda: self.block(statements, scope), lambda: None, scope, place)
 
     @staticmethod
     def in_loop(outcome: Outcome | None) -> Outcome | None:
@@ -249,23 +286,39 @@ class Interpreter(Definitions):
 
     def on_while(self, node: ast.While, scope: Scope) -> Outcome | None:
         place = Place(scope.module.file, node.lineno)
-        self.value(node.test, scope)
-        test = Value(Unknown("depends on a loop", place))
-        return self.either(test, lambda: self.in_loop(self.block(node.body, scope)), lambda: None, scope, place) \
-            or self.block(node.orelse, scope)
+        test = self.value(node.test, scope)
+        failing = self.fails(test)
+        if failing is not None:
+            return failing
+        if truth(test) is False:
+            return self.choose(test, lambda: self.in_loop(self.block(node.body, scope)),
+                               lambda: self.block(node.orelse, scope), scope, node.test)
+        if truth(test) and not test.deps:
+            before, was_uncertain = dict(scope.names), scope.uncertain
+            scope.uncertain = False
+            outcome = self.block(node.body, scope)
+            certain, scope.uncertain = not scope.uncertain, was_uncertain
+            if certain and outcome is not None and outcome.kind != CONTINUE:
+                # Left in the first round.
+                return self.in_loop(outcome)
+            scope.names = before
+        unknown = derived(Unknown("depends on a loop", place), test)
+        return self.either(unknown, lambda: self.in_loop(self.block(node.body, scope)), lambda: None, scope, place) \
+            or self.perhaps_block(node.orelse, unknown, scope)
 
     def on_try(self, node: ast.Try, scope: Scope) -> Outcome | None:
         types = [self.handled(handler.type, scope) for handler in node.handlers]
         before = dict(scope.names)
         self.catchers.append(tuple(name for names in types for name in names))
-        self.risks.append(set())
+        self.risks.append((self.aside, set()))
         try:
             outcome = self.block(node.body, scope)
         finally:
             self.catchers.pop()
-            risks = self.risks.pop()
-        if self.risks:
-            self.risks[-1] |= {risk for risk in risks if not any(handles(names, risk) for names in types)}
+            _, risks = self.risks.pop()
+        for risk in risks:
+            if not any(handles(names, risk) for names in types):
+                self.risk(risk)
         failure = outcome.value if outcome and outcome.kind == RAISE else None
         error = failure.data.error if failure and isinstance(failure.data, Failure) else ""
         if outcome is not None and failure is not None and outcome.names is not None:
@@ -281,9 +334,9 @@ class Interpreter(Definitions):
             else:
                 self.on_the_side(lambda body=handler: self.block(body.body, scope),  # type: ignore[misc]
                                  scope, (), dict(before), True)
-        if outcome is None:
+        if outcome is None and not error:
             outcome = self.block(node.orelse, scope)
-        else:
+        elif not error:
             self.on_the_side(lambda: self.block(node.orelse, scope), scope, (), None, True)
         return self.block(node.finalbody, scope) or outcome
 
@@ -304,7 +357,8 @@ class Interpreter(Definitions):
                     other = goes_on.get(name)
                     if other is not None and other is not value:
                         self.stand_in(assumed, other.sources, value)
-            self.controlled(scope, deps if any(value for _, value in scope.leaves) else ())
+            if goes_on is None:
+                self.controlled(scope, deps)
             return None
         self.controlled(scope, deps)
         if after.names is None:

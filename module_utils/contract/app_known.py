@@ -25,6 +25,7 @@ from .app_values import (
     Unknown,
     Value,
     derived,
+    parts,
     plain,
     wrapped,
 )
@@ -48,6 +49,8 @@ class Call:
     place: Place
     complete: bool = True
     column: int = 0
+    deps: tuple[str, ...] = ()
+    """Variables that decide how many arguments there are."""
 
     def given(self, index: int, name: str = "") -> Value | None:
         """An argument by its position or name."""
@@ -66,6 +69,12 @@ class Call:
 
 def compute(function: Callable[..., Any], values: Sequence[Value], place: Place, path: bool = False) -> Value:
     """The result of one of Python's own functions; unknown or failing when an argument is, or when it raises."""
+    given = values
+    if any(isinstance(value.data, (Items, Table)) for value in values):
+        try:
+            values = parts(values)
+        except LookupError:
+            return derived(Unknown("has too many parts", place, path), *values)
     for kind in (Failure, Unknown):
         for value in values:
             if isinstance(value.data, kind):
@@ -75,7 +84,7 @@ def compute(function: Callable[..., Any], values: Sequence[Value], place: Place,
                         Unknown(data.reason, data.place, True)
                 return derived(data, *values)
     try:
-        arguments = [plain(value) for value in values]
+        arguments = [plain(value) for value in given]
     except LookupError:
         outside = next((value.data for value in values if isinstance(value.data, External)), None)
         reason = why_unknown(outside.name) if outside else "is made of parts that are not known"
@@ -275,7 +284,8 @@ NOT_IN_SOURCE_PREFIXES: Mapping[str, str] = {
     "time.": "depends on the time", "random.": "is a matter of chance", "uuid.": "is a matter of chance",
     "secrets.": "is a matter of chance", "getpass.": PLATFORM, "importlib.": "depends on where the source is",
 }
-HARMLESS = re.compile(r"(logging|structlog|loguru|warnings|time|random|uuid|typing|dataclasses|functools)\b.*"
+HARMLESS = re.compile(r"(logging|structlog|loguru|warnings|time|random|uuid|typing|dataclasses|functools"
+                      r"|contextlib)\b.*"
                       r"|builtins\.(print|isinstance|issubclass|hasattr|callable|type|id|super|sorted|zip|map|filter)")
 """Calls that raise nothing which a source would handle around a path."""
 OS_ERRORS = ("os.", "pathlib.", "shutil.", "builtins.open", "tempfile.")
@@ -352,12 +362,16 @@ def method(owner: Value, name: str, call: Call) -> Value:
     return derived(Unknown(f"depends on .{name}(), which is not followed", call.place), owner, *call.values)
 
 
+LIST_CHANGES = frozenset({"append", "add", "insert", "extend", "update", "remove", "discard", "clear", "pop", "sort",
+                          "reverse"})
+DICT_CHANGES = frozenset({"update", "pop", "popitem", "clear", "setdefault"})
+
+
 def items_method(owner: Value, items: Items, name: str, call: Call, keep: bool) -> Value | None:
     """A method of a list, tuple or set; ``keep`` is False where a change must not be seen (see the interpreter).
 
     None when it is not known here.
     """
-    changes = {"append", "add", "insert", "extend", "update", "remove", "discard", "clear", "pop", "sort", "reverse"}
     if name in {"append", "add"} and call.arguments:
         if keep and items.values is not None and len(items.values) < MOST_ITEMS:
             items.values.append(call.arguments[0])
@@ -372,7 +386,7 @@ def items_method(owner: Value, items: Items, name: str, call: Call, keep: bool) 
         else:
             items.values = None
         return NONE
-    if name in changes:
+    if name in LIST_CHANGES:
         if keep:
             items.values = None
         return derived(Unknown("depends on a list that changes", call.place), owner)
@@ -400,7 +414,7 @@ def compute_union(one: Value, other: Value) -> Value:
 def table_method(owner: Value, table: Table, name: str, call: Call, keep: bool) -> Value | None:
     """A method of a dict, as `items_method`."""
     entries = table.entries
-    if name in {"update", "pop", "popitem", "clear", "setdefault"}:
+    if name in DICT_CHANGES:
         found = None
         key = call.given(0)
         if entries is not None and key is not None and isinstance(key.data, ATOMS) and name in {"setdefault", "pop"}:

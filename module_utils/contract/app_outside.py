@@ -179,6 +179,12 @@ def attribute_of(run: State, call: Call, scope: Scope) -> Value | None:
     return found
 
 
+def import_by_name(run: State, call: Call, scope: Scope) -> Value | None:
+    """`importlib.import_module("os")`."""
+    name = call.given(0, "name")
+    return run.imported(name.data) if name is not None and isinstance(name.data, str) and name.data else None
+
+
 def is_instance(run: State, call: Call, scope: Scope) -> Value | None:
     kinds = {"builtins.str": str, "builtins.int": int, "builtins.bytes": bytes, "builtins.bool": bool,
              "builtins.float": float, "pathlib.Path": PurePosixPath, "pathlib.PurePath": PurePosixPath}
@@ -281,7 +287,8 @@ KNOWN: dict[str, Callable[[State, Call, Scope], Value | None]] = {
     "builtins.sorted": in_order, "builtins.zip": pairs, "builtins.enumerate": numbered, "builtins.range": numbers,
     "builtins.dict": table, "collections.OrderedDict": table, "builtins.map": mapped, "builtins.filter": kept_only,
     "builtins.next": first_of, "builtins.any": quantified(False), "builtins.all": quantified(True),
-    "builtins.getattr": attribute_of, "builtins.isinstance": is_instance, "typing.cast": passed_on(1),
+    "builtins.getattr": attribute_of, "builtins.__import__": import_by_name,
+    "importlib.import_module": import_by_name, "builtins.isinstance": is_instance, "typing.cast": passed_on(1),
     "typing.NewType": passed_on(1), "copy.copy": passed_on(0), "copy.deepcopy": passed_on(0),
     "functools.partial": partial, "functools.cache": decorating, "functools.lru_cache": decorating,
     "functools.wraps": decorating, "types.MappingProxyType": passed_on(0), "types.SimpleNamespace": namespace,

@@ -90,8 +90,9 @@ class State(ABC):
         self.aside = 0
         self.other_way = 0
         self.perhaps = 0
+        self.tests: list[tuple[str, ...]] = []
         self.catchers: list[tuple[str, ...]] = []
-        self.risks: list[set[str]] = []
+        self.risks: list[tuple[int, set[str]]] = []
         self.memo: dict[object, Value] = {}
         self.stack: list[Function] = []
         self.objects: dict[int, Value] = {}
@@ -154,8 +155,8 @@ class State(ABC):
 
     def risk(self, error: str) -> None:
         """Note that what is done here may fail at run time."""
-        if self.risks:
-            self.risks[-1].add(error)
+        if self.risks and self.risks[-1][0] == self.aside:
+            self.risks[-1][1].add(error)
 
     @staticmethod
     def is_environment(value: Value) -> bool:
@@ -178,6 +179,8 @@ class State(ABC):
             reason = name.reason if isinstance(name, Unknown) else "is not known"
             self.unresolved(at, key, f"the name of a variable that is read here {reason}", "")
             return derived(Unknown("depends on a variable whose name is not known", place), key)
+        if key.deps and not key.via and not key.loose:
+            self.note(place, f"which variable is read here depends on {', '.join(key.deps)}", "")
         where = key.via or (default.via if default and default.loose is False else None) or place
         known = self.reads.get((where, place, at.column, name))
         tentative = key.loose or (default is not None and default.loose)
@@ -315,6 +318,34 @@ class State(ABC):
                     scope.names[part.id] = Value(Failure("required", Place(scope.module.file, part.lineno)),
                                                  value.deps, value.sources)
 
+    def changes(self, data: Items | Table, values: Sequence[Value]) -> None:
+        """Note what a change of a list or dict depends on, and forget its content where the change is not certain."""
+        data.deps = union(data.deps, *self.tests, self.assumed, *(value.deps for value in values if self.aside))
+        if self.perhaps and isinstance(data, Items):
+            data.values = None
+        elif self.perhaps and isinstance(data, Table):
+            data.entries = None
+
+    def keep(self, names: dict[str, Value], name: str, value: Value, place: Place) -> None:
+        """Set an attribute. What is set aside is not kept, but what it depends on is."""
+        old = names.get(name)
+        if self.aside:
+            if old is None:
+                names[name] = derived(Unknown("is set only on some way", place), value)
+            else:
+                self.stand_in(self.assumed, value.sources, old)
+                names[name] = Value(old.data, union(self.assumed, old.deps, value.deps),
+                                    merged([old.sources, value.sources]), old.via, old.loose)
+            return
+        if old is not None and self.perhaps:
+            value = self.alike(value, old, value)
+        elif old is not None and any(self.tests):
+            deps = union(*self.tests)
+            self.stand_in(deps, old.sources, value)
+            value = Value(value.data, union(deps, value.deps, old.deps), merged([value.sources, old.sources]),
+                          value.via, value.loose)
+        names[name] = value
+
     def controlled(self, scope: Scope, deps: tuple[str, ...]) -> None:
         """What a function returns depends on these variables, more than on those that come later."""
         if self.aside > scope.depth:
@@ -349,6 +380,9 @@ class State(ABC):
 
     def as_set(self, value: Value, node: ast.expr, scope: Scope) -> Value:
         """A value that is a variable's own text is not known where the variable is taken as set."""
+        data = value.data
+        if isinstance(data, (Items, Table)) and data.deps:
+            value = Value(data, union(value.deps, data.deps), value.sources, value.via, value.loose)
         if self.assumed and value.sources and not isinstance(value.data, Unknown) and any(
                 self.set_here(read.name) for read in value.sources):
             return Value(Unknown("is what a variable says", Place(scope.module.file, node.lineno)), value.deps,
@@ -375,7 +409,7 @@ class State(ABC):
             return module.names[name]
         if name in {"__file__", "__path__"}:
             return Value(Unknown("depends on __file__, that is, on where the source is", Place("", 0)))
-        if hasattr(builtins, name) and not name.startswith("__"):
+        if hasattr(builtins, name) and (name == "__import__" or not name.startswith("__")):
             return Value(External(f"builtins.{name}"))
         return Value(Unknown(f"depends on {name}, which is not known here", Place("", 0)))
 

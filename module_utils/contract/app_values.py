@@ -15,6 +15,8 @@ from .model import Place
 
 Atom = None | bool | int | float | str | bytes | PurePosixPath
 ATOMS = (type(None), bool, int, float, str, bytes, PurePosixPath)
+MOST_PARTS = 2_000
+"""Values within values that are taken into account at once."""
 ANY = "*"
 """In place of a variable's name: every variable."""
 
@@ -75,6 +77,8 @@ class Items:
     file: str = ""
     lost: list[Value] = field(default_factory=list)
     """What a comprehension would hold if variables were set."""
+    deps: tuple[str, ...] = ()
+    """Variables that decide how it is changed."""
 
 
 @dataclass(slots=True, eq=False)
@@ -82,6 +86,7 @@ class Table:
     """A dict: key to (key, value); None when it is unknown."""
 
     entries: dict[Atom, tuple[Value, Value]] | None
+    deps: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +146,7 @@ class Scope:
     owner: Class | None = None
     is_class: bool = False
     shared: set[str] = field(default_factory=set)
+    outer: set[str] = field(default_factory=set)
     leaves: list[tuple[tuple[str, ...], Value]] = field(default_factory=list)
     """What it returns if certain variables are set."""
     perhaps: list[tuple[Value, Value]] = field(default_factory=list)
@@ -350,6 +356,25 @@ def plain(value: Value) -> object:
     if isinstance(data, Table) and data.entries is not None:
         return {key: plain(entry) for key, (_, entry) in data.entries.items()}
     raise LookupError
+
+
+def parts(values: Iterable[Value]) -> list[Value]:
+    """Values and everything in them.
+
+    :raises LookupError: there is too much in them.
+    """
+    found: list[Value] = []
+    waiting = list(values)
+    while waiting:
+        value = waiting.pop(0)
+        found.append(value)
+        if len(found) + len(waiting) > MOST_PARTS:
+            raise LookupError
+        if isinstance(value.data, Items):
+            waiting += value.data.values or ()
+        elif isinstance(value.data, Table):
+            waiting += [part for _, part in (value.data.entries or {}).values()]
+    return found
 
 
 def wrapped(data: object, like: Value, file: str = "", line: int = 0) -> Value:
