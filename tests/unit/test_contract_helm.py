@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import textwrap
 import time
 from collections.abc import Callable, Mapping
@@ -14,7 +13,6 @@ import pytest
 from contract.documents import leaves
 from contract.facts import FieldPath, KubeObject, ManifestFacts
 from contract.helm import helm_command
-from contract.kustomize import built
 from contract.manifests import load_manifests
 from contract.model import ContractError
 
@@ -24,7 +22,6 @@ POD: FieldPath = ("spec", "template", "spec")
 CONTAINER: FieldPath = (*POD, "containers", 0)
 Tree = Callable[[Mapping[str, str | bytes]], Path]
 
-needs_helm = pytest.mark.skipif(not (built("helm", os.environ) or shutil.which("helm")), reason="there is no helm")
 
 
 def write(folder: Path, files: Mapping[str, str | bytes]) -> Path:
@@ -339,7 +336,6 @@ def chart(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     return Loaded(root, load_manifests(root, values=[root / "prod.yaml", root / "last.yaml"]))
 
 
-@needs_helm
 @pytest.mark.parametrize(("name", "path", "line"), LINES, ids=[f"{name}:{'.'.join(map(str, path))}"
                                                                for name, path, _ in LINES])
 def test_a_field_is_said_by_the_values_or_else_by_the_template(chart: Loaded, name: str, path: FieldPath,
@@ -347,7 +343,6 @@ def test_a_field_is_said_by_the_values_or_else_by_the_template(chart: Loaded, na
     assert chart.line(name, *path) == line
 
 
-@needs_helm
 def test_every_field_has_a_line_that_says_its_value_or_key(chart: Loaded) -> None:
     count = 0
     for item in chart.facts.objects:
@@ -363,7 +358,6 @@ def test_every_field_has_a_line_that_says_its_value_or_key(chart: Loaded) -> Non
     assert "test" not in {item.name for item in chart.facts.objects}
 
 
-@needs_helm
 def test_values_alone(tree: Tree) -> None:
     root = tree({"Chart.yaml": CHART, "values.yaml": "a: b\n", "templates/a.yaml": CONFIG.replace("\n", "\r\n"),
                  "templates/list.yaml": "apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: Secret\n"
@@ -377,7 +371,6 @@ def test_values_alone(tree: Tree) -> None:
     assert len(by_file.objects) == 2
 
 
-@needs_helm
 @pytest.mark.parametrize(("template", "message"), [
     ("a: {{ .Values.x.y }}\n", "templates/a.yaml:1 cannot be rendered: "),
     ("a: b\nb: {{ if }}\n", "templates/a.yaml:2 cannot be rendered: "),
@@ -447,7 +440,6 @@ def test_a_packed_chart_is_placed_at_the_line_that_asks_for_it(tree: Tree) -> No
     assert (str(item), str(item.locate(("kind",)))) == ("X x", "Chart.yaml:5")
 
 
-@needs_helm
 def test_names_and_paths_are_no_options(tree: Tree) -> None:
     root = tree({"Chart.yaml": "apiVersion: v2\nname: --post-renderer=evil\nversion: 1.0.0\n", "a,\"b.yaml": "a: c\n",
                  "values.yaml": "a: b\n", "templates/a.yaml": CONFIG + "---\n" + CONFIG.replace(

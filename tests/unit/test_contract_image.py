@@ -216,8 +216,7 @@ def test_the_folder_of_a_layout(tmp_path: Path) -> None:
 
 def test_zstd(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     command = shutil.which("zstd")
-    if not command:
-        pytest.skip("there is no zstd to compress with")
+    assert command, "make setup installs it"
 
     def pack(content: bytes) -> bytes:
         return subprocess.run([command, "-q"], input=content, stdout=subprocess.PIPE, check=True).stdout
