@@ -171,6 +171,7 @@ def removed(run: Run, paths: list[Word], recursive: bool) -> None:
         elif path != UNKNOWN:
             # Of a path of which nothing is known (`mktemp`) nothing is said: it would be said of every folder.
             run.tree.doubt(word.line, "what is removed cannot be resolved without running the build", path)
+            run.tree.change(path, word.line, recursive, unclear, add=False)
 
 
 def link(run: Run, words: list[Word]) -> None:
