@@ -80,7 +80,8 @@ def could_not_check(
     for layer, all_of in groups:
         for one in all_of:
             # A function that the contract does not name may depend on whatever it likes.
-            if layer is not Layer.DEPLOYMENT and one.about.rpartition(".")[2] not in asked and one.about not in asked:
+            named = one.about.rpartition(".")[2] in asked or any(map(one.concerns, asked))
+            if layer is not Layer.DEPLOYMENT and not named:
                 continue
             yield finding("CHECK-01", f"check.{layer.value}", layer, one.place, one.about or one.place.file,
                           actual="not resolved", expected="resolvable", reason=one.reason)

@@ -76,9 +76,11 @@ def image_user(subject: Subject, image: ImageFacts) -> Iterator[Finding]:
     app = contract.app
     uid, gid = image.owner
     related = [declared(contract, "app", "user")]
-    doubtful = any(one.about == "user" for one in image.unchecked) and image.user is None
-    if uid != app.uid and not doubtful and not (uid is None and any(
-            one.about == (image.user.value if image.user else "") for one in image.unchecked)):
+    name = image.user.value.partition(":")[0] if image.user else ""
+    # The base image decides, or knows the name.
+    doubtful = (image.user is None or uid is None) and any(
+        one.about in {"user", name} for one in image.unchecked)
+    if uid != app.uid and not doubtful:
         yield finding("PERM-02", "permissions.user", Layer.IMAGE, image.user.place if image.user else image.source,
                       image.source, expected=app.uid, actual=image.user.value if image.user else "root",
                       related=related)
