@@ -15,16 +15,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dataclasses import dataclass as dataclass
 else:
-    def dataclass(cls=None, /, *, frozen=False, eq=True, order=False, slots=False, **others):  # noqa: ANN001, ANN003, ANN201
+    def dataclass(  # noqa: ANN201
+        cls=None, /, *, repr=True, eq=True, order=False, frozen=False, slots=False, **others  # noqa: ANN001, ANN003
+    ):
         """As ``dataclasses.dataclass``; that one does it where a class asks for more than that, or is derived."""
         if cls is None:
-            return lambda cls: dataclass(cls, frozen=frozen, eq=eq, order=order, slots=slots, **others)
+            return lambda cls: dataclass(cls, repr=repr, eq=eq, order=order, frozen=frozen, slots=slots, **others)
         derived = any(map(dataclasses.is_dataclass, cls.__bases__))
         if others or derived or any(map(special, vars(cls).values())):
-            return dataclasses.dataclass(cls, frozen=frozen, eq=eq, order=order, slots=slots, **others)
+            return dataclasses.dataclass(cls, repr=repr, eq=eq, order=order, frozen=frozen, slots=slots, **others)
         cls.__doc__ = cls.__doc__ or cls.__name__  # It would be made of the signature, slowly.
         cls = dataclasses.dataclass(cls, init=False, repr=False, eq=False, slots=slots)
-        methods = {"__repr__": shown}
+        methods = {"__repr__": shown} if repr else {}
         if eq:
             methods |= {"__eq__": equal, "__hash__": hashed if frozen else None}
         if order:
@@ -40,7 +42,7 @@ else:
         if "__init__" not in vars(cls):
             cls.__init__ = constructor(cls, frozen)
         # Read by the standard library where another class is derived from this one.
-        for name, value in (("init", True), ("repr", True), ("eq", eq), ("order", order), ("frozen", frozen)):
+        for name, value in (("init", True), ("repr", repr), ("eq", eq), ("order", order), ("frozen", frozen)):
             setattr(cls.__dataclass_params__, name, value)
         return cls
 

@@ -11,11 +11,12 @@ import json
 import posixpath
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from .classes import dataclass
 from .dockerfile_lines import Instruction, instructions
 from .dockerfile_run import Run
 from .dockerfile_shell import Source

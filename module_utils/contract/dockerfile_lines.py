@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
+from .classes import dataclass
 from .dockerfile_words import split
 from .model import ContractError, Place
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from . import dockerfile_commands as commands
 from . import dockerfile_users as users
+from .classes import dataclass
 from .dockerfile_shell import (
     EFFECTS,
     OPERATOR,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from .classes import dataclass
 from .dockerfile_words import Unreadable, end_of
 
 WORD, OPERATOR, REDIRECTION = "word", "operator", "redirection"

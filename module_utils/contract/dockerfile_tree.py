@@ -5,9 +5,10 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from fnmatch import fnmatchcase
 
+from .classes import dataclass
 from .dockerfile_words import GLOB, UNKNOWN, Budget
 from .facts import Folder, Unchecked, number
 from .model import ContractError, Place

@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache, cached_property, partial
 from itertools import count
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any
 
 import yaml
 
+from .classes import dataclass
 from .documents import Document, child, load_documents, read_text
 from .facts import FieldPath, KubeObject, ManifestFacts
 from .kustomize import OFFLINE, built, running

@@ -18,7 +18,7 @@ import re
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +26,7 @@ from typing import Any
 
 from .checks.images import full_name, split_image
 from .checks.subject import declared, finding
+from .classes import dataclass
 from .documents import LARGEST_FILE, Document
 from .facts import FieldPath, Unchecked
 from .hygiene_git import Git, Late, Unreadable, opened

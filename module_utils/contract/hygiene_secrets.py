@@ -16,9 +16,10 @@ import json
 import posixpath
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from .classes import dataclass
 from .documents import Document, decoded, load_documents
 from .facts import FieldPath
 from .model import ContractError

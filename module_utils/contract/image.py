@@ -12,11 +12,12 @@ import re
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from .classes import dataclass
 from .dockerfile_tree import group, passwd
 from .facts import Folder, ImageFacts, Literal, Unchecked
 from .image_layers import Disk, Folders, Layer, parts_of, read_layer

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from .classes import dataclass
 from .facts import Folder
 from .image_streams import Bounds, Damaged, Entry, Reader, entries
 from .model import Place

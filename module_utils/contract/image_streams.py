@@ -16,9 +16,9 @@ import threading
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import Protocol
 
+from .classes import dataclass
 from .model import ContractError, Place
 
 CHUNK = 1024 * 1024

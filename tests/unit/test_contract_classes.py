@@ -39,6 +39,7 @@ OURS, THEIRS = made(dataclass, frozen=True), made(dataclasses.dataclass, frozen=
 OPTIONS: list[dict[str, bool]] = [
     {}, {"frozen": True}, {"slots": True}, {"frozen": True, "slots": True}, {"order": True}, {"eq": False},
     {"frozen": True, "order": True, "slots": True}, {"frozen": True, "eq": False}, {"slots": True, "eq": False},
+    {"slots": True, "eq": False, "repr": False},
 ]
 
 
@@ -70,7 +71,7 @@ def test_each_kind_does_what_that_of_the_standard_library_does(options: dict[str
 
     ours, theirs = made(dataclass, **options), made(dataclasses.dataclass, **options)
     same: list[Callable[[Any], object]] = [
-        changed, deleted, added, lambda one: repr(one("a", 1)), lambda one: one("a") == one("a"),
+        changed, deleted, added, lambda one: repr(one("a", 1)).partition(" at 0x")[0], lambda one: one("a") == one("a"),
         lambda one: one("a") == one("b"), lambda one: one("a") != one("a"), lambda one: one("a") == "a",
         lambda one: one("a") < one("b"), lambda one: one("a", 2) <= one("a", 1), lambda one: one("a") > one("b"),
         lambda one: one("a") >= one("a"), lambda one: one("a") < "b", lambda one: one.__hash__ is None,
