@@ -219,7 +219,7 @@ def without(
     kind: str, name: str, path: FieldPath, *clauses: str, overlay: bool = True, at: At | None = None,
     layer: Layer | None = None,
 ) -> Iterator[Mutation]:
-    """A field that is not there: taken out of the file, and by the overlay.
+    """A field that is not there: taken out of the file, or by the overlay.
 
     :param at: where the finding has to be, when that is not the parent's line.
     """
@@ -227,16 +227,17 @@ def without(
     file, number, text = changed(kind, name, drop(path))
     shown = f"{kind} {name} {pointer(path)}"
     parent = (file, line_of(text, path[:-1], number))
-    yield Mutation(f"without {shown}", Edit({file: text}), found(clauses, layer, at or parent))
+    ways = [Mutation(f"without {shown}", Edit({file: text}), found(clauses, layer, at or parent))]
     if not overlay or kind == "SealedSecret":
+        yield from ways
         return
     # An item that is gone from a list may be added to it again, where the list is.
     places = [at] if at else [parent] if isinstance(path[-1], int) else []
     file = kustomization()
     patch = dumped([{"op": "remove", "path": pointer(path)}]).removeprefix("---\n")
     text, before = with_patch(patch, f"{{kind: {kind}, name: {name}}}")
-    ways = [Mutation(f"JSON patch removes {shown}", Edit({file: text}), found(
-        clauses, layer, *places, (file, before + 1), (file, before + 2)))]
+    ways.append(Mutation(f"JSON patch removes {shown}", Edit({file: text}), found(
+        clauses, layer, *places, (file, before + 1), (file, before + 2))))
     if made := merge_patch(tree().body(kind, name), path, None):
         patch = dumped(made[0]).removeprefix("---\n")
         text, before = with_patch(patch)

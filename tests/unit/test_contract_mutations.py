@@ -23,7 +23,7 @@ from contract.spec import load_contract
 from contract_mutations import ELSEWHERE, fits, generated, leaves
 
 MUTATIONS = [one for one in generated() if one.expected]
-BESIDE = ("check.app", "permissions.observer.privileged", "permissions.postgres.privileged")
+BESIDE = ("check.app", "check.image", "permissions.observer.privileged", "permissions.postgres.privileged")
 """Clauses of what the contract does not name: what could not be looked at, and a field that must not be there."""
 
 

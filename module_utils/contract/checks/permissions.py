@@ -77,8 +77,8 @@ def image_user(subject: Subject, image: ImageFacts) -> Iterator[Finding]:
     uid, gid = image.owner
     related = [declared(contract, "app", "user")]
     name = image.user.value.partition(":")[0] if image.user else ""
-    # The base image decides, or knows the name.
-    doubtful = (image.user is None or uid is None) and any(
+    # The base image decides, or knows the name. An image that was built knows it, or starts nothing.
+    doubtful = not image.built and (image.user is None or uid is None) and any(
         one.about in {"user", name} for one in image.unchecked)
     if uid != app.uid and not doubtful:
         yield finding("PERM-02", "permissions.user", Layer.IMAGE, image.user.place if image.user else image.source,
