@@ -217,6 +217,10 @@ _("VOL-13", "volumes", HIGH, ("A mount has another subPath", "subPath 불일치"
   ("The mount at {target} has subPath {actual}; the contract says {expected}.", "{target} 마운트의 subPath는 {actual}이며, 계약은 {expected}이다."),
   ("Set subPath to {expected}.", "subPath를 {expected}(으)로 설정한다."))
 
+_("VOL-14", "volumes", MEDIUM, ("Several workloads share a volume of one node", "여러 워크로드의 RWO 볼륨 공유"),
+  ("{actual} write to the claim {name}, which one node can mount.", "{actual}이(가) 한 노드만 마운트할 수 있는 PVC {name}을(를) 함께 쓴다."),
+  ("Give {subject} a volume of its own, or mount this one read-only.", "{subject}에 별도의 볼륨을 주거나 읽기 전용으로 마운트한다."))
+
 # --- 5. permissions ---------------------------------------------------------------------------------
 
 _("PERM-01", "permissions", CRITICAL, ("A security context differs", "securityContext 불일치"),

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import datetime
 import fnmatch
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from .checks import CHECKS, Subject, finding
 from .codes import CODES
+from .documents import leaves
 from .facts import AppFacts, ImageFacts, ManifestFacts, Unchecked
 from .model import SEVERITIES, Clause, Finding, Kind, Layer, Place, Related, Report
 from .references import check_references
 from .spec import Contract, Fixed
-from .workloads import Cluster
+from .workloads import Cluster, containers, listed, mapped
 
 KINDS = (Kind.VIOLATION, Kind.UNCHECKED, Kind.DRIFT, Kind.EXTERNAL)
 """Worst first."""
@@ -43,12 +45,50 @@ def check(
     found += check_references(subject)
     found += could_not_check(contract, app, images, manifests)
     found += more
-    found = one_layer_each(contract, once(found))
+    secrets = known_secrets(subject)
+    found = [without_secrets(one, secrets) for one in one_layer_each(contract, once(found))]
     looked = looked_at(subject)
     found = waived(contract, found, looked, now.date())
     found.sort(key=order)
     return Report(contract.name, contract.file, now, tuple(places), tuple(clauses(contract, looked, found)),
                   tuple(found), {**(facts or {}), "fixed": fixed(contract, looked, found)})
+
+
+def known_secrets(subject: Subject) -> list[str]:
+    """Plain values of secrets in the rendered objects, the longest first: no finding repeats one. What the contract
+    itself says is no secret."""
+    contract = subject.contract
+    names = {variable.name for _, container in contract.containers() for variable in container.variables.values()
+             if any(source.startswith("Secret/") for source in variable.sources)}
+
+    def secret(name: object) -> bool:
+        return str(name) in names or any(one.knows(str(name)) for one in contract.secrets.values())
+
+    values: list[object] = []
+    for item in subject.cluster.objects:
+        if item.kind == "Secret":
+            values += [*mapped(item.body.get("data")).values(), *mapped(item.body.get("stringData")).values()]
+        elif item.kind == "SealedSecret":
+            values += mapped(item.get("spec", "template", "data")).values()
+        elif item.kind == "ConfigMap":
+            values += [value for key, value in mapped(item.body.get("data")).items() if secret(key)]
+        for container in containers(item):
+            values += [one.get("value") for one in listed(container.body.get("env")) if secret(one.get("name"))]
+    texts = {value for value in values if isinstance(value, str) and len(value) > 2}
+    public = {str(value) for _, value in leaves(contract.document.body)} if texts else set()
+    return sorted((value for value in texts if not any(value in one for one in public)), key=len, reverse=True)
+
+
+def without_secrets(one: Finding, secrets: Sequence[str]) -> Finding:
+    """A finding in which no secret is told, and no user and password of an address."""
+    def hidden(text: str) -> str:
+        for value in secrets:
+            text = text.replace(value, "***")
+        return re.sub(r"(?<=//)[^/@\s]*:[^/@\s]*@", "***@", text)
+
+    return replace(one, expected=hidden(one.expected), actual=hidden(one.actual),
+                   values={name: hidden(value) for name, value in one.values.items()},
+                   related=tuple(replace(where, role=hidden(where.role)) for where in one.related))
 
 
 def order(one: Finding) -> tuple[Any, ...]:

@@ -166,6 +166,12 @@ def bound(process: int) -> None:
 
 def condensed(words: str, folder: Path) -> str:
     """A program's complaint in one line: the innermost reason, without the machine's paths."""
+    # What is quoted of an input may be a secret; a chart's own message may, too.
+    words = re.sub(r'\[patch: ".*?"\]', "[...]", words, flags=re.DOTALL)
+    words = re.sub(r"`[^`]*\n[^`]*`", "`...`", words)
+    words = re.sub(r"(sources|literals) \[[^\]]*\]", r"\1 [...]", words)
+    words = re.sub(r"(invalid literal source) .*", r"\1", words)
+    words = re.sub(r"(error calling (?:fail|required)): .*", r"\1", words, flags=re.DOTALL)
     told = " ".join(line for line in words.splitlines() if not line.startswith(("# Warning", "Use --debug flag")))
     line = " ".join(told.replace(f"{folder}/", "").split()).removeprefix("Error: ")
     # Each base is first tried as a file; what is said about that hides the reason.

@@ -80,6 +80,7 @@ def of_a_volume(subject: Subject, item: KubeObject, volume: Mapping[str, Any], a
     sources += [(one, (*at, "projected", "sources", number))
                 for number, one in enumerate(listed(mapped(volume.get("projected")).get("sources")))]
     for source, path in sources:
+        yield from keys_of_a_secret(subject, item, mapped(source.get("secret")), (*path, "secret"))
         own = mapped(source.get("configMap"))
         name = own.get("name")
         if not name or own.get("optional") is True:
@@ -90,6 +91,18 @@ def of_a_volume(subject: Subject, item: KubeObject, volume: Mapping[str, Any], a
         for number, one in enumerate(listed(own.get("items"))):
             if config and simple(one.get("key")) not in keys_of(config):
                 yield no_key(item, item.locate((*path, "configMap", "items", number, "key")), config, one.get("key"))
+
+
+def keys_of_a_secret(
+    subject: Subject, item: KubeObject, own: Mapping[str, Any], at: FieldPath
+) -> Iterator[Finding]:
+    """Keys that a volume takes of a Secret: the pod waits for them for ever."""
+    made = subject.cluster.secret(str(own.get("secretName") or own.get("name") or ""), item.namespace)
+    if made is None or own.get("optional") is True or UNKNOWN_KEYS in made.keys:
+        return
+    for number, one in enumerate(listed(own.get("items"))):
+        if simple(one.get("key")) not in made.keys:
+            yield no_key(item, item.locate((*at, "items", number, "key")), made.made_by, one.get("key"))
 
 
 def keys_of(config: KubeObject) -> set[Any]:
@@ -148,16 +161,35 @@ def unmade(
 
 def own_selector(item: KubeObject) -> Iterator[Finding]:
     """A workload's selector has to fit its own pods; the API server refuses it otherwise."""
-    wanted = mapped(item.get("spec", "selector", "matchLabels"))
-    if item.kind not in {"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet"} or not wanted:
+    if item.kind not in {"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet"}:
         return
     labels = mapped(item.get("spec", "template", "metadata", "labels"))
+    wanted = mapped(item.get("spec", "selector", "matchLabels"))
+    expressions = listed(item.get("spec", "selector", "matchExpressions"))
+    shown = [f"{key}={text(value)}" for key, value in labels.items()]
+    if not wanted and not expressions:
+        yield finding("REF-06", CLAUSE, Layer.DEPLOYMENT, item.locate(("spec", "selector")), item,
+                      expected="nothing", actual=shown)
+    for number, one in enumerate(expressions):
+        if not fits(one, labels):
+            yield finding("REF-06", CLAUSE, Layer.DEPLOYMENT, item.locate(("spec", "selector", "matchExpressions",
+                                                                          number)), item,
+                          expected=f"{one.get('key')} {one.get('operator')} {text(one.get('values') or [])}".strip(),
+                          actual=shown)
     for key, value in wanted.items():
         if labels.get(key) != value:
             yield finding("REF-06", CLAUSE, Layer.DEPLOYMENT,
                           item.locate(("spec", "template", "metadata", "labels", key)), item,
                           expected=f"{key}={value}", actual=f"{key}={text(labels.get(key))}",
                           related=[Related("selected here", item.locate(("spec", "selector", "matchLabels", key)))])
+
+
+def fits(expression: Mapping[str, Any], labels: Mapping[str, Any]) -> bool:
+    """Whether labels satisfy an expression of a selector; one that is not known is not judged."""
+    key, operator = str(expression.get("key")), expression.get("operator")
+    values = expression.get("values") or []
+    return {"In": labels.get(key) in values, "NotIn": labels.get(key) not in values,
+            "Exists": key in labels, "DoesNotExist": key not in labels}.get(str(operator), True)
 
 
 def service(subject: Subject, item: KubeObject) -> Iterator[Finding]:

@@ -57,6 +57,9 @@ def run(request: Request, now: datetime.datetime | None = None) -> Report:
     """
     if not (request.app or request.image or request.manifests or request.repository):
         raise ContractError("There is nothing to check.", "Name an app, an image, manifests or a repository.")
+    if (request.extra or request.values) and not request.manifests:
+        raise ContractError("There are manifests beside others (or values of a chart), and no manifests.",
+                            "Name the manifests, too.")
     rest = functools.cache(lambda: loaded(request))
     with uncollected():
         # Rendering is another process: while it works, the rest is imported and read.

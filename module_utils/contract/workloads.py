@@ -105,6 +105,11 @@ class PodContainer:
     def pod(self) -> Mapping[str, Any]:
         return mapped(self.workload.get(*self.pod_at))
 
+    @property
+    def stays(self) -> bool:
+        """Whether it runs as long as the pod: no init container, but for one that is started anew for ever."""
+        return self.at[-2] == "containers" or self.body.get("restartPolicy") == "Always"
+
     def locate(self, *path: str | int) -> Place:
         return self.workload.locate((*self.at, *path))
 

@@ -867,7 +867,7 @@ def pre_stop(at: tuple[Any, ...], value: Any) -> Iterator[Mutation]:  # noqa: AN
     yield from setting(at[1], path, (value + 1, str(value), True, None), clause, path[:-3])
     for whole in (path[:-1], path[:-2]):
         yield from without(kind_of(at[1]), at[1], whole, clause)
-    yield from set_to(kind_of(at[1]), at[1], path[:-2], {"exec": {"command": ["sleep", "5"]}}, clause, overlay=False)
+    yield from set_to(kind_of(at[1]), at[1], path[:-2], {"exec": {"command": ["sleep", "2"]}}, clause, overlay=False)
 
 
 @rule("workloads", "*", "serviceName")

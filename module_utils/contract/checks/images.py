@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..model import Finding, Layer
+from ..workloads import containers
 from .subject import Subject, declared, finding
 
 
 def check_images(subject: Subject) -> Iterator[Finding]:
     """Names and tags (seed 000 4.2)."""
     contract = subject.contract
+    yield from undeclared_images(subject)
     for workload, container in contract.containers():
         rendered = subject.container(workload, container.name)
         if rendered is None:
@@ -31,13 +33,25 @@ def check_images(subject: Subject) -> Iterator[Finding]:
             yield finding("IMG-01", clause, Layer.DEPLOYMENT, rendered.locate("image", "name"), rendered.workload,
                           expected=container.image, actual=name or None,
                           related=[declared(contract, *at, "image")], **values)
-        elif tag == "latest" or not (tag or digest):
+        if tag == "latest" or not (tag or digest):
             yield finding("IMG-03", clause, Layer.DEPLOYMENT, place, rendered.workload,
                           expected=" | ".join(allowed) or "a tag", actual=image,
                           related=[declared(contract, *at, "tags")], **values)
         elif allowed and tag and not any(re.fullmatch(pattern, tag) for pattern in allowed):
             yield finding("IMG-02", clause, Layer.DEPLOYMENT, place, rendered.workload, expected=" | ".join(allowed),
                           actual=tag, related=[declared(contract, *at, "tags")], **values)
+
+
+def undeclared_images(subject: Subject) -> Iterator[Finding]:
+    """Images of containers that the contract does not know: of them only that they are pinned."""
+    known = {(workload.kind, workload.name, container.name) for workload, container in subject.contract.containers()}
+    for item in subject.cluster.workloads:
+        for one in containers(item):
+            image = str(one.body.get("image") or "")
+            _, tag, digest = split_image(image)
+            if (item.kind, item.name, one.name) not in known and (tag == "latest" or not (tag or digest)):
+                yield finding("IMG-03", f"images.{one.name}", Layer.DEPLOYMENT, one.locate("image"), item,
+                              expected="a tag", actual=image or None, container=one.name)
 
 
 def split_image(image: str) -> tuple[str, str, str]:

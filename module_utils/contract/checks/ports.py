@@ -172,22 +172,25 @@ def service(subject: Subject, name: str) -> Iterator[Finding]:
         # By the right name: then it is the container that has the port wrong, and that is said there.
         named = simple(target) in {one.name for container in contract.workloads[wanted.workload].containers.values()
                            for one in container.ports.values() if one.number == port.target}
-        if numbers != {port.target} and not named:
+        # Kubernetes takes the first container that has a port of the name.
+        taken = numbers[:1] if named else numbers
+        if set(taken) != {port.target} and not (named and port.target not in numbers):
             yield finding("PORT-06", clause, Layer.DEPLOYMENT, item.locate(("spec", "ports", at, "targetPort")), item,
-                          expected=port.target, actual=sorted(numbers) if numbers else target, related=related,
+                          expected=port.target, actual=taken or target, related=related,
                           port=port.number)
         if (protocol := found[at].get("protocol", "TCP")) != port.protocol:
             yield finding("PORT-11", clause, Layer.DEPLOYMENT, item.locate(("spec", "ports", at, "protocol")), item,
                           expected=port.protocol, actual=protocol, related=related, port=port.number)
 
 
-def target_numbers(subject: Subject, item: KubeObject, target: Any) -> set[Any]:  # noqa: ANN401
-    """The numbers that a targetPort stands for: a name is looked up in the pods that the Service selects."""
+def target_numbers(subject: Subject, item: KubeObject, target: Any) -> list[Any]:  # noqa: ANN401
+    """The numbers that a targetPort stands for: a name is looked up in the pods that the Service selects, in their
+    containers' order."""
     if isinstance(target, int):
-        return {target}
-    numbers = set()
+        return [target]
+    numbers: list[Any] = []
     for workload in subject.cluster.selected(mapped(item.get("spec", "selector")), item.namespace):
         for container in containers(workload):
-            numbers |= {simple(one.get("containerPort")) for one in listed(container.body.get("ports"))
-                        if one.get("name") == target}
-    return numbers
+            numbers += [simple(one.get("containerPort")) for one in listed(container.body.get("ports"))
+                        if one.get("name") == target]
+    return list(dict.fromkeys(numbers))

@@ -116,11 +116,17 @@ def contracted_secret(
                       actual=f"{made[0].namespace}/{made[0].name}", related=[
                           *related, *(Related("consumed here", one[1]) for one in uses[:4])])
         return
-    first = here[0]
+    for one in here:
+        # Beside a seal of the same name, too: which of them wins is chance.
+        if secret.sealed and one.made_by.kind == "Secret":
+            yield finding("SEC-06", clause, Layer.CONFIG, one.made_by.locate(("metadata", "name")), one.made_by,
+                          expected="SealedSecret", actual="Secret", related=related)
+    first = next((one for one in here if one.made_by.kind != "Secret"), here[0])
     item = first.made_by
-    if secret.sealed and item.kind == "Secret":
-        yield finding("SEC-06", clause, Layer.CONFIG, item.locate(("metadata", "name")), item,
-                      expected="SealedSecret", actual="Secret", related=related)
+    for key, where in first.keys.items():
+        if where[:3] == ("spec", "template", "data") and plain_text(item.get(*where)):
+            yield finding("SEC-06", clause, Layer.CONFIG, item.locate(where), item, expected="encryptedData",
+                          actual=f"{key} in template.data", related=related)
     if first.type != secret.type:
         path: FieldPath = ("type",) if item.kind == "Secret" else ("spec", "template", "type")
         yield finding("SEC-07", clause, Layer.CONFIG, item.locate(path), item, expected=secret.type, actual=first.type,
@@ -139,6 +145,11 @@ def contracted_secret(
                               related=related)
     if item.kind == "SealedSecret":
         yield from openable(item, first.namespace, clause, related)
+
+
+def plain_text(value: Any) -> bool:  # noqa: ANN401
+    """Whether a value of a seal's template is there for everybody to read, and not put together from sealed ones."""
+    return isinstance(value, str) and bool(value.strip()) and "{{" not in value
 
 
 def openable(item: KubeObject, namespace: str, clause: str, related: list[Related]) -> Iterator[Finding]:

@@ -38,7 +38,7 @@ class Subject:
     def container(self, wanted: Workload, name: str) -> PodContainer | None:
         """A container of a workload of the contract."""
         item = self.workload(wanted)
-        return None if item is None else next((one for one in containers(item) if one.name == name), None)
+        return None if item is None else next((one for one in containers(item) if one.name == name and one.stays), None)
 
     @property
     def root(self) -> Place:

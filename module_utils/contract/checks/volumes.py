@@ -29,6 +29,12 @@ def check_volumes(subject: Subject) -> Iterator[Finding]:
     for item in subject.cluster.workloads:
         yield from folders_of_a_node(item)
         yield from shared_volumes(subject, item)
+    yield from shared_claims(subject)
+    for wanted in contract.workloads.values():
+        found = subject.workload(wanted)
+        for one in containers(found) if found else ():
+            if one.name not in wanted.containers:
+                yield from undeclared_mounts(one, {})
 
 
 def mounts(
@@ -53,12 +59,18 @@ def mounts(
                           container=container.name, source=wanted.source)
             continue
         yield from one_mount(subject, rendered, wanted, found[target], used, clause, related)
-    for target, (number, mount) in found.items():
-        if target not in container.volumes:
+    yield from undeclared_mounts(rendered, container.volumes)
+
+
+def undeclared_mounts(rendered: PodContainer, declared_ones: Mapping[str, Mount]) -> Iterator[Finding]:
+    """Mounts that the contract does not know: it can be written there."""
+    for number, mount in rendered.mounts:
+        target = posixpath.normpath(str(mount.get("mountPath", "")))
+        if target not in declared_ones:
             behind = rendered.volume(str(mount.get("name", "")))
             yield finding("VOL-03", f"volumes.{target}", Layer.DEPLOYMENT,
                           rendered.locate("volumeMounts", number, "mountPath"), rendered.workload, actual=target,
-                          container=container.name, source=described(behind[0]) if behind else mount.get("name"))
+                          container=rendered.name, source=described(behind[0]) if behind else mount.get("name"))
 
 
 def one_mount(
@@ -183,13 +195,14 @@ def claim(subject: Subject, resource: Resource) -> Iterator[Finding]:
 
 def claim_object(subject: Subject, name: str) -> tuple[KubeObject, FieldPath] | None:
     """A claim, or the claim template that makes it for a StatefulSet."""
-    for item in subject.cluster.objects:
-        if item.kind == "PersistentVolumeClaim" and item.name == name:
-            return item, ()
+    # In a StatefulSet the template wins over a claim, and over a volume, of its name.
     for item in subject.cluster.workloads:
         for number, template in enumerate(listed(item.get("spec", "volumeClaimTemplates"))):
             if mapped(template.get("metadata")).get("name") == name:
                 return item, ("spec", "volumeClaimTemplates", number)
+    for item in subject.cluster.objects:
+        if item.kind == "PersistentVolumeClaim" and item.name == name:
+            return item, ()
     return None
 
 
@@ -209,10 +222,11 @@ def folders_of_a_node(item: KubeObject) -> Iterator[Finding]:
 
 def shared_volumes(subject: Subject, item: KubeObject) -> Iterator[Finding]:
     """CF-7: several pods, or an old and a new one, on volumes that one node has."""
-    if item.kind != "Deployment":
+    if item.kind not in {"Deployment", "ReplicaSet", "StatefulSet"}:
         return
     first = next(containers(item), None)
-    single = [] if first is None else list(single_node(subject, item, first))
+    # A StatefulSet makes a claim of its templates for each pod.
+    single = [] if first is None else list(single_node(subject, item, first, templates=False))
     if not single or first is None:
         return
     words = ", ".join(words for words, _ in single)
@@ -222,6 +236,14 @@ def shared_volumes(subject: Subject, item: KubeObject) -> Iterator[Finding]:
     if isinstance(replicas, int) and replicas > 1:
         yield finding("VOL-11", "volumes.sharing", Layer.DEPLOYMENT, item.locate(("spec", "replicas")), item,
                       expected="1", actual=replicas, related=related, source=words)
+    for scaler in subject.cluster.objects:
+        target, most = mapped(scaler.get("spec", "scaleTargetRef")), scaler.get("spec", "maxReplicas")
+        if scaler.kind == "HorizontalPodAutoscaler" and (target.get("kind"), target.get("name")) == (
+                item.kind, item.name) and scaler.namespace == item.namespace and isinstance(most, int) and most > 1:
+            yield finding("VOL-11", "volumes.sharing", Layer.DEPLOYMENT, scaler.locate(("spec", "maxReplicas")), item,
+                          expected="1", actual=most, related=related, source=words)
+    if item.kind != "Deployment":
+        return
     strategy = item.get("spec", "strategy", "type") or "RollingUpdate"
     surge = item.get("spec", "strategy", "rollingUpdate", "maxSurge")
     if strategy == "RollingUpdate" and surge not in (0, "0", "0%") and replicas:
@@ -229,8 +251,37 @@ def shared_volumes(subject: Subject, item: KubeObject) -> Iterator[Finding]:
                       expected="Recreate", actual=strategy, related=related, source=words)
 
 
-def single_node(subject: Subject, item: KubeObject, first: PodContainer) -> Iterator[tuple[str, Place]]:
-    """Volumes of a pod that cannot be written from two nodes."""
+def shared_claims(subject: Subject) -> Iterator[Finding]:
+    """Claims of one node that several workloads write to."""
+    users: dict[tuple[str, str], list[tuple[KubeObject, FieldPath]]] = {}
+    for item in subject.cluster.workloads:
+        if first := next(containers(item), None):
+            for number, volume in enumerate(listed(first.pod.get("volumes"))):
+                own = mapped(volume.get("persistentVolumeClaim"))
+                if own.get("claimName") and own.get("readOnly") is not True:
+                    at: FieldPath = (*first.pod_at, "volumes", number, "persistentVolumeClaim", "claimName")
+                    users.setdefault((item.namespace, str(own["claimName"])), []).append((item, at))
+    for (namespace, name), all_of in users.items():
+        found = subject.cluster.find("PersistentVolumeClaim", name, namespace)
+        modes = found.get("spec", "accessModes") if found else None
+        if len(all_of) < 2 or not isinstance(modes, list) or "ReadWriteMany" in modes:
+            continue
+        known = subject.contract.workloads
+        # The one that the contract does not know is the one too many.
+        all_of.sort(key=lambda one: one[0].name not in known)
+        item, at = all_of[-1]
+        yield finding("VOL-14", "volumes.sharing", Layer.DEPLOYMENT, item.locate(at), item, expected=str(all_of[0][0]),
+                      actual=[str(one) for one, _ in all_of], name=name,
+                      related=[Related("shared", one.locate(where)) for one, where in all_of[:-1][:3]])
+
+
+def single_node(
+    subject: Subject, item: KubeObject, first: PodContainer, *, templates: bool = True
+) -> Iterator[tuple[str, Place]]:
+    """Volumes of a pod that cannot be written from two nodes, those of claim templates among them."""
+    for number, template in enumerate(listed(item.get("spec", "volumeClaimTemplates")) if templates else ()):
+        yield f"RWO PVC {mapped(template.get('metadata')).get('name')}", item.locate(
+            ("spec", "volumeClaimTemplates", number))
     for number, volume in enumerate(listed(first.pod.get("volumes"))):
         at: FieldPath = (*first.pod_at, "volumes", number)
         if "hostPath" in volume:

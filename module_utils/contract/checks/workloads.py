@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..facts import FieldPath, KubeObject
@@ -33,8 +34,8 @@ def check_workloads(subject: Subject) -> Iterator[Finding]:
             continue
         found = list(containers(item))
         for name in workload.containers:
-            if not any(one.name == name for one in found):
-                other_one = next((one for one in found if one.name not in workload.containers), None)
+            if not any(one.name == name and one.stays for one in found):
+                other_one = next((one for one in found if one.name not in workload.containers or not one.stays), None)
                 yield finding("WORK-02", clause, Layer.DEPLOYMENT, other_one.locate("name") if other_one else
                               item.locate(("spec", "template", "spec", "containers")), item, expected=name,
                               actual=[one.name for one in found],
@@ -56,13 +57,22 @@ def check_workloads(subject: Subject) -> Iterator[Finding]:
                           actual=one.namespace)
 
 
+def seconds_of(pre_stop: Mapping[str, Any]) -> object:
+    """How long a preStop hook waits: by the kubelet itself, or by the program `sleep`."""
+    command = mapped(pre_stop.get("exec")).get("command")
+    words = " ".join(map(str, command)) if isinstance(command, list) else ""
+    if match := re.fullmatch(r"(?:(?:/bin/)?sh -c )?(?:exec )?(?:/bin/)?sleep (\d+)s?", words):
+        return int(match[1])
+    return mapped(pre_stop.get("sleep")).get("seconds")
+
+
 def settings(
     contract: Contract, workload: Workload, item: KubeObject, found: Sequence[PodContainer]
 ) -> Iterator[Finding]:
     clause = f"workloads.{workload.name}"
     pod: FieldPath = ("spec", "template", "spec")
     strategy_field = "strategy" if item.kind == "Deployment" else "updateStrategy"
-    pre_stop = next((mapped(mapped(mapped(one.body.get("lifecycle")).get("preStop")).get("sleep")).get("seconds")
+    pre_stop = next((seconds_of(mapped(mapped(one.body.get("lifecycle")).get("preStop")))
                      for one in found if one.name in workload.containers), None)
     at_container = found[0].at if found else pod
     table: list[tuple[str, Any, Any, FieldPath]] = [
