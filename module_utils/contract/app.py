@@ -15,7 +15,7 @@ import unicodedata
 import warnings
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
@@ -26,6 +26,7 @@ from .app_outside import KNOWN, OUTSIDE
 from .app_servers import ADDRESSES, DECORATORS, INCLUDES, POSITIONS, ROUTES, Servers, handler_routes
 from .app_settings import READER_OBJECTS, READERS, SettingsMaker
 from .app_values import NONE, Class, Failure, Function, Module, Unknown, Value
+from .classes import dataclass
 from .documents import read_text
 from .facts import AppFacts, EnvRead, Example, Literal, PathFunction, Unchecked
 from .model import ContractError, Place

@@ -74,8 +74,8 @@ class Calls(State):
                 # Each on its own: what one cannot do without a variable says nothing of the next.
                 try:
                     self.statement(statement, scope)
-                except RecursionError:
-                    self.too_deep(Place(module.file, statement.lineno))
+                except Exception as error:
+                    self.given_up(Place(module.file, statement.lineno), error)
                 module.names = scope.names
         finally:
             module.state = 2
@@ -90,9 +90,8 @@ class Calls(State):
             owner = [Value(function.owner)] if function.kind == "class" else [self.object_of(function.owner)]
         try:
             return self.run(function, owner, {}, function.place, root=True)
-        except RecursionError:
-            self.too_deep(function.place)
-            return Value(Unknown("is nested too deeply to be followed", function.place))
+        except Exception as error:
+            return Value(Unknown(self.given_up(function.place, error), function.place))
 
     def object_of(self, kind: Class) -> Value:
         """An object of a class, made with nothing."""
@@ -284,6 +283,7 @@ class Calls(State):
             found = known(self, call, scope)
             if found is not None:
                 return found
+        self.doubt(call.values, "TypeError|ValueError")
         computed = pure_function(name, call) if call.complete else None
         if computed is not None:
             return computed
@@ -317,6 +317,7 @@ class Calls(State):
                 found = derived(Unknown(f"depends on {owner.data.name}, which is not in the app's source", call.place),
                                 owner, *call.values)
         elif isinstance(owner.data, ATOMS):
+            self.doubt(call.values, "TypeError|ValueError")
             found = method(owner, name, call)
             if isinstance(owner.data, PurePosixPath) and isinstance(found.data, Unknown):
                 self.risk("OSError")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable
+from dataclasses import field
 from pathlib import PurePosixPath
 
 from .app_calls import Calls
@@ -51,7 +52,18 @@ from .app_values import (
     truth,
     union,
 )
+from .classes import dataclass
 from .model import Place
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Rounds:
+    """What a comprehension gave so far. ``lost`` is what it would give if variables were set."""
+
+    found: list[tuple[Value, Value]] = field(default_factory=list)
+    lost: list[Value] = field(default_factory=list)
+    deps: list[tuple[str, ...]] = field(default_factory=list)
+    aside: int = 0
 
 
 class Expressions(Calls):
@@ -125,6 +137,7 @@ class Expressions(Calls):
                     return Value(Bound(inner, data.owner)) if isinstance(inner, Function) else base.names[name]
             return Value(Unknown("depends on a class that is not in the app's source", place))
         if isinstance(data, Unknown):
+            self.risk("AttributeError")
             return derived(data, owner)
         if isinstance(data, Failure):
             return derived(Failure(data.error, data.place, data.path), owner)
@@ -212,6 +225,7 @@ class Expressions(Calls):
                 return derived(Items(owner.data.kind, owner.data.values[steps], lines, owner.data.file), owner)
             return compute(lambda text, *parts: text[slice(*parts)], [owner, *bounds], place)
         key = self.value(node.slice, scope)
+        self.doubt((owner, key), "KeyError|IndexError|TypeError")
         if self.is_environment(owner):
             if isinstance(node.ctx, ast.Load):
                 return self.read(key, None, Call([], {}, place, True, node.col_offset), scope)
@@ -340,6 +354,7 @@ class Expressions(Calls):
         path = name == "Div" and (isinstance(one.data, PurePosixPath) or isinstance(other.data, PurePosixPath)
                                   or any(getattr(part.data, "path", False) for part in (one, other)))
         function = BINARY.get(name)
+        self.doubt((one, other), "TypeError|ValueError")
         if function is None:
             return derived(Unknown("is computed in a way that is not followed", place), one, other)
         return compute(function, [one, other], place, path)
@@ -415,7 +430,7 @@ class Expressions(Calls):
                 values.append(value)
                 lines.append(part.lineno)
         kind = {ast.Tuple: "tuple", ast.List: "list"}.get(type(node), "set")
-        return Value(Items(kind, values, lines, scope.module.file), deps)
+        return Value(Items(kind, values, lines, scope.module.file, perhaps=self.perhaps), deps)
 
     def on_dict(self, node: ast.Dict, scope: Scope) -> Value:
         entries: dict[Atom, tuple[Value, Value]] | None = {}
@@ -437,68 +452,68 @@ class Expressions(Calls):
                 entries[key.data] = (Value(key.data, key.deps, key.sources, via, key.loose), value)
             else:
                 entries = None
-        return Value(External("os.environ")) if environment else Value(Table(entries))
+        return Value(External("os.environ")) if environment else Value(Table(entries, (), self.perhaps))
 
     def on_comprehension(
         self, node: ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp, scope: Scope
     ) -> Value:
         inner = Scope(scope.module, {}, scope, COMPREHENSION, scope.owner, depth=scope.depth)
-        found: list[tuple[Value, Value]] = []
-        lost: list[Value] = []
-        deps: list[tuple[str, ...]] = []
+        rounds = Rounds()
+        certain = self.round(node, 0, inner, rounds)
+        if self.catchers:
+            failing = next((one for _, one in rounds.found if isinstance(one.data, Failure)
+                            and self.caught(one.data.error)), None)
+            if failing is not None:
+                return failing
+        deps = union(*rounds.deps)
+        if isinstance(node, ast.DictComp):
+            entries = {key.data: (key, value) for key, value in rounds.found if isinstance(key.data, ATOMS)}
+            return Value(Table(entries if certain else None, (), self.perhaps), deps)
         kind = "set" if isinstance(node, ast.SetComp) else "list"
-        key_node = node.key if isinstance(node, ast.DictComp) else None
-        value_node = node.value if isinstance(node, ast.DictComp) else node.elt
+        values = [value for _, value in rounds.found] if certain else None
+        return Value(Items(kind, values, [], "", rounds.lost, (), self.perhaps), deps)
 
-        def emit() -> tuple[Value, Value]:
-            key = self.value(key_node, inner) if key_node is not None else NONE
-            return key, self.value(value_node, inner)
+    def round(
+        self, node: ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp, index: int, inner: Scope,
+        rounds: Rounds,
+    ) -> bool:
+        """Go through one `for` of a comprehension and those in it; returns whether what they give is known."""
+        if index == len(node.generators):
+            key = self.value(node.key, inner) if isinstance(node, ast.DictComp) else NONE
+            value = self.value(node.value if isinstance(node, ast.DictComp) else node.elt, inner)
+            if rounds.aside:
+                rounds.lost.append(value)
+            else:
+                rounds.found.append((key, value))
+            return len(rounds.found) <= MOST_ROUNDS
+        part = node.generators[index]
+        place = Place(inner.module.file, part.iter.lineno)
+        whole = self.value(part.iter, inner)
+        values = self.each(whole, place)
+        certain = values is not None and len(values) <= MOST_ROUNDS
+        rounds.deps.append(whole.deps)
+        why = whole.data.reason if isinstance(whole.data, Unknown) else "depends on a loop"
+        unknown = Value(Unknown(why, place), whole.deps, (), None, whole.loose)
+        for value in (values or [unknown])[:MOST_ROUNDS]:
+            self.assign(part.target, value, Scope(inner.module, inner.names, None, COMPREHENSION))
+            tests = [self.value(condition, inner) for condition in part.ifs]
+            deps = union(*(test.deps for test in tests))
+            rounds.deps.append(deps)
+            answers = [truth(test) for test in tests]
+            if values == [] or False in answers:
+                # What it would give, if variables were set.
+                rounds.aside += 1
+                self.on_the_side(lambda: self.inner_round(node, index + 1, inner, rounds), inner, deps, None, True)
+                rounds.aside -= 1
+            else:
+                certain = self.round(node, index + 1, inner, rounds) and certain and None not in answers
+        return certain
 
-        def level(index: int, certain: bool) -> bool:
-            """Go through one `for` and those in it; returns whether what they give is known."""
-            if index == len(node.generators):
-                pair = emit()
-                found.append(pair)
-                return certain and len(found) <= MOST_ROUNDS
-            part = node.generators[index]
-            place = Place(scope.module.file, part.iter.lineno)
-            whole = self.value(part.iter, inner)
-            values = self.each(whole, place)
-            known = certain and values is not None and len(values) <= MOST_ROUNDS
-            deps.append(whole.deps)
-            if values is None:
-                why = whole.data.reason if isinstance(whole.data, Unknown) else "depends on a loop"
-                values = [Value(Unknown(why, place), whole.deps, (), None, whole.loose)]
-            for value in values[:MOST_ROUNDS]:
-                self.assign(part.target, value, Scope(scope.module, inner.names, None, COMPREHENSION))
-                verdict: bool | None = True
-                assumed: tuple[str, ...] = ()
-                for condition in part.ifs:
-                    test = self.value(condition, inner)
-                    assumed = union(assumed, test.deps)
-                    one = truth(test)
-                    verdict = False if one is False or verdict is False else None if one is None else verdict
-                deps.append(assumed)
-                if verdict is False:
-                    def aside(index: int = index) -> None:
-                        if index + 1 == len(node.generators):
-                            lost.append(emit()[1])
-                        else:
-                            level(index + 1, False)
-                    self.on_the_side(aside, inner, assumed, None, True)
-                else:
-                    known = level(index + 1, known and verdict is True) and known
-            return known
-
-        certain = level(0, True)
-        for pair in found:
-            if self.catchers and isinstance(pair[1].data, Failure) and self.caught(pair[1].data.error):
-                return pair[1]
-        every = union(*deps)
-        if key_node is not None:
-            entries = {key.data: (key, value) for key, value in found if isinstance(key.data, ATOMS)}
-            return Value(Table(entries if certain else None), every)
-        return Value(Items(kind, [value for _, value in found] if certain else None, [], "", lost), every)
+    def inner_round(
+        self, node: ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp, index: int, inner: Scope,
+        rounds: Rounds,
+    ) -> None:
+        self.round(node, index, inner, rounds)
 
     def on_walrus(self, node: ast.NamedExpr, scope: Scope) -> Value:
         value = self.value(node.value, scope)

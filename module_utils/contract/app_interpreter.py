@@ -203,6 +203,8 @@ class Interpreter(Definitions):
         ways = [(first, first_names), (second, scope.names)]
         for (outcome, _), (other, names) in (ways, reversed(ways)):
             if outcome is not None and outcome.kind == RAISE:
+                if isinstance(outcome.value.data, Failure):
+                    self.risk(outcome.value.data.error)
                 scope.names = names
                 return other
         if first is None and second is None:
@@ -236,6 +238,8 @@ class Interpreter(Definitions):
             certain = not scope.uncertain
             scope.uncertain = was_uncertain
             if certain:
+                if (iterated.deps or not values) and (outcome is None or outcome.kind == RETURN):
+                    self.other_rounds(node, iterated, outcome, scope)
                 return outcome
             # Nobody knows in which round it is left.
             scope.names = before
@@ -272,6 +276,26 @@ class Interpreter(Definitions):
                 return None
             return outcome
         return self.block(node.orelse, scope)
+
+    def other_rounds(
+        self, node: ast.For | ast.AsyncFor, iterated: Value, outcome: Outcome | None, scope: Scope
+    ) -> None:
+        """What a loop does with more than it has when no variable is set."""
+        reason = "is what a variable says" if iterated.deps else "depends on a loop"
+        item = Value(Unknown(reason, Place(scope.module.file, node.lineno)), iterated.deps)
+
+        def one_more() -> Outcome | None:
+            self.assign(node.target, item, scope)
+            return self.in_loop(self.block(node.body, scope))
+
+        after, names = self.on_the_side(one_more, scope, iterated.deps, None, True)
+        if not iterated.deps:
+            return
+        goes_on = self.left_aside(after, names, scope, iterated.deps)
+        if after is not None and after.kind != RAISE:
+            self.controlled(scope, iterated.deps)
+        if goes_on is not None and outcome is None:
+            self.overlay(scope.names, goes_on, Value(None, iterated.deps))
 
     def perhaps_block(self, statements: Sequence[ast.stmt], test: Value, scope: Scope) -> Outcome | None:
         """Statements that are reached or not, nobody knows."""
@@ -413,7 +437,8 @@ class Interpreter(Definitions):
         if not swallowed:
             return self.block(node.body, scope)
         handler = ast.ExceptHandler(None, None, [ast.Pass(lineno=node.lineno)], lineno=node.lineno)
-        handler.type = ast.Tuple([ast.Name(name, ast.Load()) for name in swallowed], ast.Load())
+        place = {"lineno": node.lineno, "col_offset": node.col_offset}
+        handler.type = ast.Tuple([ast.Name(name, ast.Load(), **place) for name in swallowed], ast.Load(), **place)
         return self.on_try(ast.Try(node.body, [handler], [], [], lineno=node.lineno), scope)
 
     def on_match(self, node: ast.Match, scope: Scope) -> Outcome | None:

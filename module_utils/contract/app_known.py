@@ -9,7 +9,6 @@ import operator
 import posixpath
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -29,6 +28,7 @@ from .app_values import (
     plain,
     wrapped,
 )
+from .classes import dataclass
 from .model import Place
 
 LONGEST_TEXT = 20_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from .app_known import Call
 from .app_state import State
@@ -24,6 +24,7 @@ from .app_values import (
     Value,
     truth,
 )
+from .classes import dataclass
 from .facts import Literal
 from .model import Place
 
@@ -49,7 +50,7 @@ INCLUDES: Mapping[str, tuple[int, str, int, str]] = {
 METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "*"})
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Found:
     """A route as it is written, before the prefixes of what it is mounted in."""
 

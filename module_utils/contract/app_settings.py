@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from .app_known import Call, compute
@@ -33,6 +32,7 @@ from .app_values import (
     truth,
     union,
 )
+from .classes import dataclass
 from .model import Place
 
 DEEPEST_MODEL = 4

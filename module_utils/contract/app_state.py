@@ -5,8 +5,7 @@ from __future__ import annotations
 import ast
 import builtins
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from .app_known import (
@@ -36,6 +35,7 @@ from .app_values import (
     truth,
     union,
 )
+from .classes import dataclass
 from .facts import Unchecked
 from .model import Place
 
@@ -139,8 +139,12 @@ class State(ABC):
     def imported(self, name: str) -> Value:
         """A module by its full name."""
 
-    def too_deep(self, place: Place) -> None:
-        self.note(place, "is nested too deeply to be followed", "")
+    def given_up(self, place: Place, error: Exception) -> str:
+        """Note that something cannot be followed, so that one odd place does not keep the rest from being looked at."""
+        reason = "is nested too deeply to be followed" if isinstance(error, RecursionError) else \
+            f"cannot be followed ({type(error).__name__}: {error})"
+        self.note(place, reason, "")
+        return reason
 
     def note(self, place: Place, reason: str, about: str) -> None:
         """Remember what could not be resolved."""
@@ -152,6 +156,11 @@ class State(ABC):
             self.exhausted.add(scope.module.file)
             self.note(Place(scope.module.file, node.lineno), "the source does too much here to be followed", "")
         return True
+
+    def doubt(self, values: Iterable[Value], errors: str) -> None:
+        """Note that an operation may fail because it is done with something unknown."""
+        if self.risks and any(isinstance(value.data, Unknown) for value in values):
+            self.risk(errors)
 
     def risk(self, error: str) -> None:
         """Note that what is done here may fail at run time."""
@@ -179,7 +188,7 @@ class State(ABC):
             reason = name.reason if isinstance(name, Unknown) else "is not known"
             self.unresolved(at, key, f"the name of a variable that is read here {reason}", "")
             return derived(Unknown("depends on a variable whose name is not known", place), key)
-        if key.deps and not key.via and not key.loose:
+        if not key.loose and (key.sources or (key.deps and not key.via)):
             self.note(place, f"which variable is read here depends on {', '.join(key.deps)}", "")
         where = key.via or (default.via if default and default.loose is False else None) or place
         known = self.reads.get((where, place, at.column, name))
@@ -321,9 +330,9 @@ class State(ABC):
     def changes(self, data: Items | Table, values: Sequence[Value]) -> None:
         """Note what a change of a list or dict depends on, and forget its content where the change is not certain."""
         data.deps = union(data.deps, *self.tests, self.assumed, *(value.deps for value in values if self.aside))
-        if self.perhaps and isinstance(data, Items):
+        if self.perhaps > data.perhaps and isinstance(data, Items):
             data.values = None
-        elif self.perhaps and isinstance(data, Table):
+        elif self.perhaps > data.perhaps and isinstance(data, Table):
             data.entries = None
 
     def keep(self, names: dict[str, Value], name: str, value: Value, place: Place) -> None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import PurePosixPath
 
+from .classes import dataclass
 from .model import Place
 
 Atom = None | bool | int | float | str | bytes | PurePosixPath
@@ -21,7 +22,7 @@ ANY = "*"
 """In place of a variable's name: every variable."""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Read:
     """One place that reads a variable. ``default`` grows as the source is followed: what the reader falls back to may
     stand lines below (`value or default`, `if value: ... else: ...`)."""
@@ -67,7 +68,7 @@ class Failure:
     raised: bool = False
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Items:
     """A list, tuple or set. ``values`` is None when they are unknown; ``lines`` are those on which they stand."""
 
@@ -79,14 +80,17 @@ class Items:
     """What a comprehension would hold if variables were set."""
     deps: tuple[str, ...] = ()
     """Variables that decide how it is changed."""
+    perhaps: int = 0
+    """Within how many conditions that are not known it was made."""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Table:
     """A dict: key to (key, value); None when it is unknown."""
 
     entries: dict[Atom, tuple[Value, Value]] | None
     deps: tuple[str, ...] = ()
+    perhaps: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +100,7 @@ class External:
     name: str
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Outside:
     """An object that a class outside of the app's source made. ``notes`` is what is remembered of its calls."""
 
@@ -106,7 +110,7 @@ class Outside:
     arguments: list[Value] = field(default_factory=list)
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Module:
     """A file of the source. ``names`` are its globals once it was gone through; ``changed`` those that a function
     rebinds; ``assigned`` are the lines of those that it assigns itself; ``package`` its dotted folder."""
@@ -135,7 +139,7 @@ NOWHERE = Module("", "", ast.Module([], []), "", "")
 """The file of what belongs to none."""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Scope:
     """The names of a function, class or module while it is gone through."""
 
@@ -158,7 +162,7 @@ class Scope:
     uncertain: bool = False
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Function:
     """A function or lambda of the source. ``kind`` is function, property, static or class."""
 
@@ -193,7 +197,7 @@ class Function:
         return [argument.arg for argument in [*plain, *arguments.kwonlyargs] if argument.arg not in self.defaults]
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Class:
     """A class of the source. ``fields`` are its annotated names in order, with the line of each; ``outside`` are the
     full names of bases that are not in the source; ``flavour`` is what makes its objects: dataclass, model, settings,
@@ -228,7 +232,7 @@ class Class:
         return None
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Instance:
     """An object of a class of the source."""
 
@@ -269,7 +273,7 @@ class Partial:
     keywords: tuple[tuple[str, Value], ...]
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Value:
     """Never changed once made; not frozen, because making it is what takes the time.
 
