@@ -53,6 +53,7 @@ from .app_values import (
     merged,
     truth,
     union,
+    without_any,
 )
 from .model import Place
 
@@ -201,7 +202,8 @@ class Calls(State):
         for assumed, value in scope.leaves:
             self.stand_in(assumed, value.sources, result)
         sources = merged([result.sources, *(value.sources for _, value in scope.leaves)])
-        deps = union(scope.control, result.deps, *(value.deps for _, value in scope.leaves), scope.weak)
+        others = [part for assumed, value in scope.leaves for part in (without_any(assumed), value.deps)]
+        deps = union(scope.control, result.deps, *others, scope.weak)
         if deps == result.deps and sources == result.sources:
             return result
         return Value(result.data, deps, sources, result.via, result.loose)

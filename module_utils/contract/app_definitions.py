@@ -11,6 +11,7 @@ from .app_known import (
     STARS,
     Call,
 )
+from .app_state import RAISE, Outcome
 from .app_syntax import flavour, name_of
 from .app_values import (
     NONE,
@@ -120,7 +121,7 @@ class Definitions(Expressions):
                 function.defaults.setdefault(longest.lstrip("-").replace("-", "_").lower(),
                                              self.value(keyword.value, scope))
 
-    def on_class(self, node: ast.ClassDef, scope: Scope) -> None:
+    def on_class(self, node: ast.ClassDef, scope: Scope) -> Outcome | None:
         bases, outside = [], []
         for base in node.bases:
             value = self.value(base, scope)
@@ -133,9 +134,11 @@ class Definitions(Expressions):
         made = Class(node.name, scope.module, node, bases, outside, {}, keywords)
         made.flavour = next((base.flavour for base in bases if base.flavour), "") or flavour(node, outside)
         inner = Scope(scope.module, made.names, scope, scope.function, made, is_class=True)
-        for statement in node.body:
-            self.statement(statement, inner)
-            made.names = inner.names
+        outcome = self.block(node.body, inner)
+        made.names = inner.names
+        if outcome is not None and outcome.kind == RAISE:
+            outcome.names, outcome.assumed = None, ()
+            return outcome
         for decorator in node.decorator_list:
             self.value(decorator, scope)
         for name, value in list(made.names.items()):
@@ -147,6 +150,7 @@ class Definitions(Expressions):
         self.nested(inner)
         self.classes.append(made)
         scope.names[node.name] = Value(made)
+        return None
 
     def on_global(self, node: ast.Global | ast.Nonlocal, scope: Scope) -> None:
         (scope.shared if isinstance(node, ast.Global) else scope.outer).update(node.names)

@@ -61,7 +61,7 @@ class Rounds:
     """What a comprehension gave so far. ``lost`` is what it would give if variables were set."""
 
     found: list[tuple[Value, Value]] = field(default_factory=list)
-    lost: list[Value] = field(default_factory=list)
+    lost: list[tuple[int, Value]] = field(default_factory=list)
     deps: list[tuple[str, ...]] = field(default_factory=list)
     aside: int = 0
 
@@ -482,7 +482,7 @@ class Expressions(Calls):
             key = self.value(node.key, inner) if isinstance(node, ast.DictComp) else NONE
             value = self.value(node.value if isinstance(node, ast.DictComp) else node.elt, inner)
             if rounds.aside:
-                rounds.lost.append(value)
+                rounds.lost.append((len(rounds.found), value))
             else:
                 rounds.found.append((key, value))
             return len(rounds.found) <= MOST_ROUNDS

@@ -123,7 +123,7 @@ def kept_only(run: State, call: Call, scope: Scope) -> Value | None:
     if values is None:
         return call.unknown("depends on a loop")
     kept: list[Value] = []
-    lost: list[Value] = []
+    lost: list[tuple[int, Value]] = []
     deps: list[tuple[str, ...]] = []
     for one in values:
         test = one if call.arguments[0].data is None else run.call(call.arguments[0], Call([one], {}, call.place), None,
@@ -132,7 +132,10 @@ def kept_only(run: State, call: Call, scope: Scope) -> Value | None:
         deps.append(test.deps)
         if verdict is None:
             return Value(Items("list", None), union(*deps))
-        (kept if verdict else lost).append(one)
+        if verdict:
+            kept.append(one)
+        else:
+            lost.append((len(kept), one))
     return Value(Items("list", kept, [], "", lost), union(*deps))
 
 
@@ -140,15 +143,15 @@ def first_of(run: State, call: Call, scope: Scope) -> Value | None:
     whole, default = call.given(0), call.given(1)
     if whole is None or not isinstance(whole.data, Items) or whole.data.values is None:
         return None
-    if whole.data.values:
-        first = whole.data.values[0]
-        return Value(first.data, union(whole.deps, first.deps), first.sources, first.via, first.loose)
-    if default is None:
+    if not whole.data.values and default is None:
         return derived(Failure("StopIteration", call.place), whole)
-    for one in whole.data.lost:
-        run.stand_in((ANY,), one.sources, default)
-    sources = merged([default.sources, *(one.sources for one in whole.data.lost)])
-    return Value(default.data, union(whole.deps, default.deps), sources, default.via, default.loose)
+    first = whole.data.values[0] if whole.data.values else default or NONE
+    # What would come before it, if variables were set.
+    before = [one for position, one in whole.data.lost if position == 0]
+    for one in before:
+        run.stand_in((ANY,), one.sources, first)
+    sources = merged([first.sources, *(one.sources for one in before)])
+    return Value(first.data, union(whole.deps, first.deps), sources, first.via, first.loose)
 
 
 def quantified(every: bool) -> Callable[[State, Call, Scope], Value | None]:

@@ -34,6 +34,7 @@ from .app_values import (
     merged,
     truth,
     union,
+    without_any,
 )
 from .classes import dataclass
 from .facts import Unchecked
@@ -245,7 +246,7 @@ class State(ABC):
         """Do something without keeping what it changes; returns the outcome and its names."""
         kept, kept_assumed = scope.names, self.assumed
         scope.names = dict(kept) if names is None else names
-        self.assumed = union(kept_assumed, assumed)
+        self.assumed = union(kept_assumed, without_any(assumed))
         self.aside += 1
         self.other_way += other_way
         try:

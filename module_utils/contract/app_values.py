@@ -76,8 +76,8 @@ class Items:
     values: list[Value] | None
     lines: list[int] = field(default_factory=list)
     file: str = ""
-    lost: list[Value] = field(default_factory=list)
-    """What a comprehension would hold if variables were set."""
+    lost: list[tuple[int, Value]] = field(default_factory=list)
+    """What a comprehension would hold if variables were set, and how many values it has before that."""
     deps: tuple[str, ...] = ()
     """Variables that decide how it is changed."""
     perhaps: int = 0
@@ -301,6 +301,11 @@ def union(*parts: tuple[str, ...]) -> tuple[str, ...]:
     if len(filled) < 2:
         return filled[0] if filled else ()
     return tuple(dict.fromkeys(name for part in filled for name in part))
+
+
+def without_any(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of variables without what stands for all of them."""
+    return names if ANY not in names else tuple(name for name in names if name != ANY)
 
 
 def merged(parts: Iterable[tuple[Read, ...]]) -> tuple[Read, ...]:

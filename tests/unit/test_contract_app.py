@@ -206,8 +206,7 @@ def test_a_variable_is_found_where_it_is_read(
 def test_a_default_may_stand_lines_below(load: Load, body: str) -> None:
     source = "import os, logging\nlog = logging.getLogger()\ndef f():\n" + textwrap.indent(body, "    ")
     facts = load(source)
-    expected = {"X": "d"} if "values = [" not in body else {"X": None}
-    assert named(facts) == expected, body
+    assert named(facts) == {"X": "d"}, body
     assert not facts.unchecked
 
 
