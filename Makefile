@@ -119,7 +119,7 @@ bench-contract: tools ## what a check against the contract costs, beside kubectl
 	@$(PYTHON) -m bench.contract
 
 .PHONY: test-all
-test-all: setup ## as `make test`, with the test bed's own tests even if nothing of it has changed
+test-all: setup ## as `make test`, with the tests on nodes even if nothing has changed that they depend on
 	@ALL=1 $(PYTHON) testbed/tests/run.py
 
 .PHONY: test

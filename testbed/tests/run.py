@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -98,19 +98,31 @@ def build() -> None:
     bed("up")
 
 
+def once(stage: str, key: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Do ``work``, unless it has passed with these very sources here. Returns what it has measured."""
+    kept = settings.folders().cache / "passed" / f"{stage}-{key}.json"
+    if kept.is_file() and not os.environ.get("ALL"):
+        found: dict[str, Any] = json.loads(kept.read_text())
+        print(f"passed on {found[f'{stage}_tested']} with these very sources; `make test-all` runs it again")
+        return found
+    found = {**work(), f"{stage}_tested": now()}
+    kept.parent.mkdir(exist_ok=True)
+    kept.write_text(json.dumps(found, indent=2))
+    return found
+
+
 def bed_on_node() -> None:
     """Everything that is claimed of the stand-in, on running nodes; not again while nothing of it has changed."""
-    kept = settings.folders().cache / "passed" / f"bed-{bed_key()}.json"
-    if kept.is_file() and not os.environ.get("ALL"):
-        MEASURED.update(json.loads(kept.read_text()))
-        print(f"passed on {MEASURED['bed_tested']} with these very sources; `make test-all` runs it again")
-        return
+    MEASURED.update(once("bed", bed_key(), bed_tests))
+
+
+def bed_tests() -> dict[str, Any]:
+    """The bed's own tests; returns what they have measured."""
     measured = settings.folders().cache / "measured.json"
     measured.unlink(missing_ok=True)
     on_nodes("test", "testbed/tests/on_node")
-    MEASURED.update(json.loads(measured.read_text()), bed_tested=now())
-    kept.parent.mkdir(exist_ok=True)
-    kept.write_text(json.dumps(MEASURED, indent=2))
+    found: dict[str, Any] = json.loads(measured.read_text())
+    return found
 
 
 def bed_key() -> str:
@@ -124,18 +136,45 @@ def bed_key() -> str:
     return summed.hexdigest()[:16]
 
 
+def product_key() -> str:
+    """What the tests of the main job depend on: the bed, and all that a playbook reads. The contract's engine is not
+    among it: no playbook checks it yet."""
+    summed = hashlib.sha256(bed_key().encode())
+    for name in tracked("*.yml", "*.cfg", "*.j2", "inventories", "manifests", "roles", "playbooks", "library", "plugins",
+                        "module_utils", "molecule", "tests/on_node"):
+        if not name.endswith(".md") and not name.startswith(("contracts/", "module_utils/contract", "tests/unit/")):
+            summed.update(name.encode() + b"\0" + (ROOT / name).read_bytes())
+    return summed.hexdigest()[:16]
+
+
+def tested(stage: str, work: Callable[[], None]) -> None:
+    """A stage of the main job: not again while nothing has changed that it depends on."""
+    def measured() -> dict[str, Any]:
+        work()
+        return {}
+
+    once(stage, product_key(), measured)
+
+
 def site() -> None:
     """The main job on running nodes: plan, run, second run, hand edits, reboot, refusals, interruptions."""
-    on_nodes("site", *(f"tests/on_node/test_{name}.py" for name in ("1_site", "2_refusals", "3_interrupted")))
+    files = [f"tests/on_node/test_{name}.py" for name in ("1_site", "2_refusals", "3_interrupted")]
+    tested("site", lambda: on_nodes("site", *files))
 
 
 def production() -> None:
     """The production inventory with vault and agent, and everything that the cluster's objects can be made to do."""
-    on_nodes("prod", *(f"tests/on_node/test_{name}.py" for name in ("4_production", "5_cluster")))
+    files = [f"tests/on_node/test_{name}.py" for name in ("4_production", "5_cluster")]
+    tested("production", lambda: on_nodes("prod", *files))
 
 
 def molecule() -> None:
     """The Molecule scenario `default`: create, converge, check mode, idempotence, testinfra, destroy."""
+    tested("molecule", molecule_test)
+
+
+def molecule_test() -> None:
+    """Run the scenario on nodes of its own."""
     with nodes_of("molecule"):
         run(str(Path(sys.executable).with_name("molecule")), "test", "--scenario-name", "default",
             PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
