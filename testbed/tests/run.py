@@ -140,8 +140,8 @@ def product_key() -> str:
     """What the tests of the main job depend on: the bed, and all that a playbook reads. The contract's engine is not
     among it: no playbook checks it yet."""
     summed = hashlib.sha256(bed_key().encode())
-    for name in tracked("*.yml", "*.cfg", "*.j2", "inventories", "manifests", "roles", "playbooks", "library", "plugins",
-                        "module_utils", "molecule", "tests/on_node"):
+    for name in tracked("*.yml", "*.cfg", "*.j2", "inventories", "manifests", "roles", "playbooks", "library",
+                        "plugins", "module_utils", "molecule", "tests/on_node"):
         if not name.endswith(".md") and not name.startswith(("contracts/", "module_utils/contract", "tests/unit/")):
             summed.update(name.encode() + b"\0" + (ROOT / name).read_bytes())
     return summed.hexdigest()[:16]
