@@ -176,6 +176,16 @@ class Cluster:
         return [item for item in self.objects if item.kind in POD_OF]
 
     @cached_property
+    def scalers(self) -> dict[tuple[str, str, str], list[KubeObject]]:
+        """What makes more or fewer pods, by namespace, kind and name of the workload."""
+        found: dict[tuple[str, str, str], list[KubeObject]] = {}
+        for item in self.objects:
+            if item.kind == "HorizontalPodAutoscaler":
+                target = mapped(item.get("spec", "scaleTargetRef"))
+                found.setdefault((item.namespace, str(target.get("kind")), str(target.get("name"))), []).append(item)
+        return found
+
+    @cached_property
     def producers(self) -> dict[tuple[str, str], list[Producer]]:
         """What makes Secrets, by namespace and name of the Secret."""
         found: dict[tuple[str, str], list[Producer]] = {}

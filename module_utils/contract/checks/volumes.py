@@ -236,10 +236,9 @@ def shared_volumes(subject: Subject, item: KubeObject) -> Iterator[Finding]:
     if isinstance(replicas, int) and replicas > 1:
         yield finding("VOL-11", "volumes.sharing", Layer.DEPLOYMENT, item.locate(("spec", "replicas")), item,
                       expected="1", actual=replicas, related=related, source=words)
-    for scaler in subject.cluster.objects:
-        target, most = mapped(scaler.get("spec", "scaleTargetRef")), scaler.get("spec", "maxReplicas")
-        if scaler.kind == "HorizontalPodAutoscaler" and (target.get("kind"), target.get("name")) == (
-                item.kind, item.name) and scaler.namespace == item.namespace and isinstance(most, int) and most > 1:
+    for scaler in subject.cluster.scalers.get((item.namespace, item.kind, item.name), ()):
+        most = scaler.get("spec", "maxReplicas")
+        if isinstance(most, int) and most > 1:
             yield finding("VOL-11", "volumes.sharing", Layer.DEPLOYMENT, scaler.locate(("spec", "maxReplicas")), item,
                           expected="1", actual=most, related=related, source=words)
     if item.kind != "Deployment":
