@@ -124,7 +124,7 @@ class Calls(State):
     ) -> Value:
         """The result of a function of the source."""
         if not root and function.length > LONGEST_HELPER and not self.telling(function):
-            self.skipped.add((self.stack[0].name if self.stack else "", function.name))
+            self.skipped[(id(self.stack[0]) if self.stack else 0, id(function))] = function
             return derived(Unknown(f"depends on what {function.name} does", place), *arguments)
         if function in self.stack or len(self.stack) >= DEEPEST_CALL:
             return derived(Unknown("calls itself" if function in self.stack else "calls too deeply", place), *arguments)
@@ -132,8 +132,9 @@ class Calls(State):
         key: object = None
         if all(isinstance(value.data, (*ATOMS, Function, Class, Module, External)) for value in names.values()) \
                 and not (function.parent and function.parent.function):
-            key = (id(function), tuple((name, type(value.data), value.data, value.via, value.loose)
-                                       for name, value in names.items()),
+            key = (id(function), tuple(
+                (name, type(value.data), value.data, value.deps, value.sources, value.via, value.loose)
+                for name, value in names.items()),
                    self.assumed, tuple(self.catchers), self.other_way > 0)
             known = self.memo.get(key)
             if known is not None:

@@ -15,6 +15,7 @@ ESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
 WORDS = {"required": "required", "mandatory": "required", "optional": "optional", "secret": "secret",
          "필수": "required", "선택": "optional", "비밀": "secret"}
 LONGEST_VALUE = 10_000
+MOST_PROBLEMS = 100
 
 
 def read_example(text: str, file: str) -> tuple[dict[str, Example], list[Unchecked]]:
@@ -28,12 +29,18 @@ def read_example(text: str, file: str) -> tuple[dict[str, Example], list[Uncheck
     above: set[str] = set()
     stays = False
     for line, content in logical_lines(text):
-        place = Place(file, line)
         stripped = content.strip()
-        if not stripped or stripped.startswith("#"):
+        if not stripped:
+            above, stays = set(), False
+            continue
+        place = Place(file, line)
+        if stripped.startswith("#"):
             comment = "" if COMMENTED.match(stripped) else stripped.lstrip("#")
             above, stays = flags(comment), bool(comment) and heading(comment)
             continue
+        if len(unchecked) >= MOST_PROBLEMS:
+            unchecked.append(Unchecked(place, "and what is below it is not read: too many lines are not KEY=value"))
+            break
         match = ASSIGNMENT.fullmatch(content)
         if match is None:
             unchecked.append(Unchecked(place, "is no line of the form KEY=value", name_in(stripped)))
@@ -60,7 +67,7 @@ def logical_lines(text: str) -> Iterator[tuple[int, str]]:
     number = 0
     while number < len(lines):
         line, start = lines[number], number + 1
-        match = ASSIGNMENT.fullmatch(line)
+        match = ASSIGNMENT.fullmatch(line) if '"' in line or "'" in line else None
         if match and match[2][:1] in {'"', "'"} and closing(match[2]) < 0:
             for more in range(number + 1, min(number + 100, len(lines))):
                 longer = "\n".join(lines[number: more + 1])
@@ -97,26 +104,28 @@ def value_and_comment(text: str) -> tuple[str, str, str]:
         return inner, rest.lstrip("#"), ""
     if text.startswith("#"):
         return "", text.lstrip("#"), ""
-    parts = re.split(r"\s+#", text, maxsplit=1)
-    return parts[0].strip(), parts[1].lstrip("#") if len(parts) > 1 else "", ""
+    found = re.search(r"[ \t]#", text)
+    return (text[: found.start()].strip(), text[found.end():].lstrip("#"), "") if found else (text.strip(), "", "")
 
 
 def expanded(value: str, known: dict[str, Example]) -> tuple[str, str]:
     """A value with the variables above it put in (`${ROOT}/data`), and what is wrong."""
     problem = ""
+    size = len(value)
 
     def put(match: re.Match[str]) -> str:
-        nonlocal problem
+        nonlocal problem, size
         name = match[1] or match[3]
         if name in known and (known[name].default or match[2] is None):
-            return known[name].default
+            size += len(known[name].default)
+            return known[name].default if size <= LONGEST_VALUE else ""
         if match[2] is not None:
             return match[2]
         problem = f"refers to {name}, which is not above it"
         return match[0]
 
     result = REFERENCE.sub(put, value)
-    return (result, problem) if len(result) <= LONGEST_VALUE else (value, "grows too long")
+    return (result, problem) if size <= LONGEST_VALUE else (value[:LONGEST_VALUE], "grows too long")
 
 
 def flags(comment: str) -> set[str]:

@@ -183,7 +183,7 @@ class Expressions(Calls):
             called = function.data if isinstance(function.data, Function) else function.data.function
             alone = scope.function is None and not call.values
             if alone or not self.telling(called):
-                self.skipped.add((self.stack[0].name if self.stack else "", called.name))
+                self.skipped[(id(self.stack[0]) if self.stack else 0, id(called))] = called
                 # Nobody uses its result, and what it does by itself is looked at by itself.
                 return NONE
         result = seen if seen is not None else self.call(function, call, node, scope)

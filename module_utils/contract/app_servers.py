@@ -22,7 +22,6 @@ from .app_values import (
     Scope,
     Unknown,
     Value,
-    truth,
 )
 from .classes import dataclass
 from .facts import Literal
@@ -68,6 +67,7 @@ class Servers:
         self.found_ports: dict[tuple[str, Place], bool] = {}
         self.found_routes: list[Found] = []
         self.mounts: dict[int, list[tuple[Outside | None, str]]] = {}
+        self.mounted: list[Outside] = []  # Kept, so that no other object gets the number of one.
 
     def observe(
         self, name: str, node: ast.Call, call: Call, function: Value, scope: Scope, decorator: bool
@@ -192,6 +192,7 @@ class Servers:
             self.run.unresolved(call, prefix, "the prefix of routes is not known", "route")
         outer = function.data.owner.data if isinstance(function.data, Method) else None
         if inner is not None and isinstance(inner.data, Outside):
+            self.mounted.append(inner.data)
             self.mounts.setdefault(id(inner.data), []).append((outer if isinstance(outer, Outside) else None, text))
         routes = call.keywords.get("routes")
         nested = [route for one in (self.run.each(routes, call.place) if routes else None) or ()
@@ -272,6 +273,3 @@ def is_path(node: ast.expr) -> bool:
         node = node.value
     return not isinstance(node, ast.Constant) and name_of(node).lower() in {"path", "route", "url", "request_path",
                                                                             "url_path", "endpoint"}
-
-
-__all__ = ["Servers", "handler_routes", "truth"]

@@ -104,7 +104,7 @@ class State(ABC):
         self.known_methods: dict[str, Callable[[State, Value, Outside, Call], Value | None]] = {}
         self.functions: list[Function] = []
         self.classes: list[Class] = []
-        self.skipped: set[tuple[str, str]] = set()
+        self.skipped: dict[tuple[int, int], Function] = {}
         self.telling: Callable[[Function], bool] = lambda _: True
 
     # What the classes that are made of this one do.
@@ -205,11 +205,12 @@ class State(ABC):
             known.tentative = False
             if default is not None:
                 known.falls_back(default)
+        names = union((name,), key.deps)
         if self.set_here(name):
-            return Value(Unknown(f"is what {name} says", place), (name,), (known,))
+            return Value(Unknown(f"is what {name} says", place), names, (known,))
         if default is None:
-            return Value(Failure("KeyError", place), (name,), (known,))
-        return Value(default.data, union((name,), default.deps), merged([(known,), default.sources]), None,
+            return Value(Failure("KeyError", place), names, (known,))
+        return Value(default.data, union(names, default.deps), merged([(known,), default.sources]), None,
                      default.loose)
 
     def close(self, at: Call, about: str) -> None:
