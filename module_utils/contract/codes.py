@@ -392,3 +392,7 @@ def sentence(finding: Finding, part: Literal["title", "message", "remedy"], lang
     texts: Mapping[str, str] = getattr(code, part)
     values = {"expected": finding.expected, "actual": finding.actual, "subject": finding.subject, **finding.values}
     return re.sub(r"\{(\w+)\}", lambda match: values.get(match[1], match[1]), texts.get(language) or texts["en"])
+
+
+# They register themselves in the table above, and need what is above for it.
+from . import codes_living  # noqa: E402, F401
