@@ -1,16 +1,18 @@
-"""What the actions contract_app, contract_image and contract_manifests have in common: arguments in, findings out."""
+"""What the actions that check a contract have in common: arguments in, findings out."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 from ansible.plugins.action import ActionBase
 
-from contract.model import ContractError, Kind, Report
+from contract.codes import sentence
+from contract.model import ContractError, Finding, Kind, Report
 from contract.report import to_json
+from contract.report.canonical import finding_body
 from contract.run import Request, run
 
 COMMON: dict[str, Any] = {
@@ -44,17 +46,25 @@ class ContractAction(ActionBase):  # type: ignore[misc]
 def result(report: Report, fail_on: list[Kind]) -> dict[str, Any]:
     """What a task returns of a report."""
     canonical = json.loads(to_json(report))
-    bad = [(one, data) for one, data in zip(report.findings, canonical["findings"], strict=True)
-           if one.kind in fail_on and not one.waiver]
-    found: dict[str, Any] = {"report": canonical, "findings": canonical["findings"], "status": report.status,
-                             "clauses": len(report.clauses), "failed": bool(bad)}
+    said = findings_result(report.findings, fail_on, f"Contract {report.contract} holds in what was looked at.")
+    return {"report": canonical, "status": report.status, "clauses": len(report.clauses), **said}
+
+
+def findings_result(
+    findings: Sequence[Finding], fail_on: Sequence[Kind], well: str = "Nothing is to be mended in what was looked at.",
+) -> dict[str, Any]:
+    """What a task returns of findings: as the report's JSON has them, and the first that makes it fail.
+
+    :param well: what is said when none does.
+    """
+    bodies = [finding_body(one, sentence) for one in findings]
+    bad = [(one, data) for one, data in zip(findings, bodies, strict=True) if one.kind in fail_on and not one.waiver]
+    found: dict[str, Any] = {"findings": bodies, "failed": bool(bad), "msg": well}
     if bad:
         one, data = bad[0]
         more = f" ({len(bad) - 1} more)" if len(bad) > 1 else ""
         found["msg"] = f"{one.place or one.subject}: {one.code}: {data['message']['en']}{more}"
         found["remedy"] = data["remedy"]["en"]
-    else:
-        found["msg"] = f"Contract {report.contract} holds in what was looked at."
     return found
 
 
