@@ -1,0 +1,647 @@
+"""What runs in the cluster, as its API server and the processes on this node tell it: facts and no judgement.
+
+Values of Secrets are compared here, in this process, and never leave it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import calendar
+import contextlib
+import http.client
+import json
+import os
+import re
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from .api import Api, ApiProblem
+from .redact import Redaction, is_secret, secret_values
+
+Object = dict[str, Any]
+
+EVENT_SECONDS = 3600.0
+"""Events that are older are not told."""
+
+MOST_EVENTS = 200
+MOST_LOGS = 6
+"""Logs of failing containers that are asked for; those that were asked for by name come on top."""
+
+LOG_LINES = 40
+ASKED_LINES = 2000
+"""Lines that are looked through of a container that was asked for; of the older ones only the telling leave."""
+
+TELLING_LINES = 20
+LOG_BYTES = 1024 * 1024
+LINE_CHARACTERS = 1000
+TELLING = re.compile(r"EGW\d{5}|\b(FATAL|PANIC|CRITICAL|ERROR|Traceback)\b")
+PAGE_SECONDS = 2.0
+PAGE_CHARACTERS = 500
+WALK_SECONDS = 1.0
+KINDS = {"Deployment": "deployments", "StatefulSet": "statefulsets", "DaemonSet": "daemonsets"}
+REVISION = re.compile(r"-[0-9a-z]{5,10}$")
+CONTAINER = re.compile(r"[0-9a-f]{64}")
+BUNDLES = "/run/k3s/containerd/io.containerd.runtime.v2.task/k8s.io"
+"""Where K3s' containerd keeps what each container was started with."""
+
+
+
+def collect(request: Mapping[str, Any], api: Api | None = None, proc: str = "/proc") -> dict[str, Any]:
+    """What the cluster is like now. Never raises for a broken cluster: ``errors`` says what could not be read.
+
+    :param request: ``namespace``; ``kinds`` of workloads (Deployment and StatefulSet when left out); ``http``: the
+        Service whose pages are asked for, ``{"service", "port", "paths"}``; ``logs``: names of containers whose log is
+        wanted whether they fail or not; ``data_claim``: the claim that has the JSONL files; ``secret_names``: shell
+        patterns of variables that are secret besides those whose names say so; ``log_limit``: failing containers whose
+        log is read; ``bundles``: where containerd keeps what containers were started with.
+    :param proc: where the processes of this node are.
+    """
+    return Collector(request, api or Api(), proc).facts()
+
+
+class Collector:
+    """One look at the cluster."""
+
+    def __init__(self, request: Mapping[str, Any], api: Api, proc: str) -> None:
+        self.request = request
+        self.namespace = str(request.get("namespace") or "default")
+        self.api = api
+        self.proc = proc
+        self.bundles = str(request.get("bundles") or BUNDLES)
+        self.now = time.time()
+        self.errors: list[dict[str, str]] = []
+        self.problem: ApiProblem | None = None
+        self.secrets: list[Object] = []
+        self.redaction = Redaction()
+
+    def facts(self) -> dict[str, Any]:
+        """ClusterFacts."""
+        started = time.monotonic()
+        nodes = self.items("nodes", "/api/v1/nodes")
+        space = f"/api/v1/namespaces/{quote(self.namespace)}"
+        status = self.object("namespace", space)
+        pods = self.items("pods", "/api/v1/pods")
+        workloads = [
+            {**one, "kind": kind} for kind in self.request.get("kinds") or ("Deployment", "StatefulSet")
+            for one in self.items(KINDS[kind], f"/apis/apps/v1/namespaces/{quote(self.namespace)}/{KINDS[kind]}")]
+        claims = self.items("claims", f"{space}/persistentvolumeclaims")
+        volumes = self.items("volumes", "/api/v1/persistentvolumes")
+        classes = self.items("storage classes", "/apis/storage.k8s.io/v1/storageclasses")
+        services = self.items("services", f"{space}/services")
+        slices = self.items("endpoints", f"/apis/discovery.k8s.io/v1/namespaces/{quote(self.namespace)}/endpointslices")
+        maps = self.items("ConfigMaps", f"{space}/configmaps")
+        self.secrets = self.items("Secrets", f"{space}/secrets")
+        sealed = self.items(
+            "SealedSecrets", f"/apis/bitnami.com/v1alpha1/namespaces/{quote(self.namespace)}/sealedsecrets")
+        events = self.items("events", "/api/v1/events")
+        self.redaction = Redaction(self.secret_texts([*pods, *workloads, *services, *claims], maps))
+        mine = own_node(nodes)
+        facts: dict[str, Any] = {
+            "now": self.now,
+            "api": {"answers": self.problem is None, "why": str(self.problem or ""),
+                    "kind": self.problem.kind if self.problem else "",
+                    # K3s is one program: what the servers' kubelets say is the API server's version, too.
+                    "version": next((node["version"] for node in map(node_facts, nodes) if node["server"]), "")},
+            "namespace": self.namespace, "node": mine,
+            "namespace_phase": (status.get("status") or {}).get("phase", "") if status else
+            None if self.problem or self.failed("namespace") else "",
+            "nodes": [node_facts(node) for node in nodes],
+            "pods": [pod_facts(pod) for pod in pods],
+            "workloads": [self.workload(one) for one in workloads],
+            "claims": [claim_facts(one) for one in claims],
+            "volumes": [volume_facts(one, mine) for one in volumes],
+            "storage_classes": [class_facts(one) for one in classes],
+            "services": [service_facts(one, slices) for one in services],
+            "config_maps": {name(one): dict(one.get("data") or {}) for one in maps},
+            "secrets": {name(one): secret_facts(one) for one in self.secrets},
+            "sealed_secrets": {name(one): sealed_facts(one) for one in sealed},
+            "events": recent(events, self.now),
+        }
+        facts["environment"], facts["settings"] = self.compared(pods, facts["config_maps"])
+        facts["images"] = {container["image"]: container["image_id"].rpartition("@")[2]
+                           for pod in facts["pods"] if pod["namespace"] == self.namespace
+                           for container in pod["containers"] if container["state"] == "running"}
+        self.logs(facts["pods"])
+        facts["http"] = self.pages(facts["services"])
+        facts["jsonl"] = self.jsonl(facts)
+        facts = {key: value if key in AS_THEY_ARE else self.redaction.whole(value) for key, value in facts.items()}
+        self.messages(facts["pods"])
+        return {**facts, "calls": self.api.calls, "seconds": round(time.monotonic() - started, 3),
+                "errors": self.redaction.whole(self.errors)}
+
+    # --- asking ---------------------------------------------------------------------------------
+
+    def items(self, about: str, path: str) -> list[Object]:
+        """A list, empty when it cannot be read."""
+        if self.problem:
+            return []
+        try:
+            return self.api.items(path)
+        except ApiProblem as problem:
+            self.failure(about, problem)
+            return []
+
+    def object(self, about: str, path: str) -> Object:
+        """An object, empty when it is not there."""
+        if self.problem:
+            return {}
+        try:
+            return self.api.get(path)
+        except ApiProblem as problem:
+            if problem.kind != "missing":
+                self.failure(about, problem)
+            return {}
+
+    def failure(self, about: str, problem: ApiProblem) -> None:
+        """Without an answer, or without the right to ask, there is no use in asking on."""
+        if problem.kind not in ("missing", "forbidden", "status", "broken") or self.api.calls <= 1:
+            self.problem = problem
+            about = "api"
+        self.errors.append({"about": about, "why": str(problem)})
+
+    def failed(self, about: str) -> bool:
+        return any(error["about"] == about for error in self.errors)
+
+    # --- secrets --------------------------------------------------------------------------------
+
+    def secret_texts(self, named: list[Object], maps: list[Object]) -> Iterator[str]:
+        """Every secret value of the namespace's Secrets."""
+        public = {self.namespace, *(name(one) for one in named),
+                  *(value for one in maps for value in (one.get("data") or {}).values() if isinstance(value, str))}
+        for secret in self.secrets:
+            yield from secret_values(decoded(secret), public)
+
+    def secret_name(self, variable: str) -> bool:
+        return is_secret(variable, self.request.get("secret_names") or ())
+
+    def workload(self, item: Object) -> Object:
+        """A workload. Values of its plain variables that are secret by name do not leave."""
+        facts = workload_facts(item)
+        for part in ("containers", "initContainers"):
+            for container in facts["spec"].get("template", {}).get("spec", {}).get(part) or []:
+                for variable in container.get("env") or []:
+                    if variable.get("value") and self.secret_name(str(variable.get("name"))):
+                        variable["value"] = "***"
+        return facts
+
+    def compared(self, pods: list[Object], maps: Mapping[str, Mapping[str, str]]) -> tuple[Object, Object]:
+        """By pod, container and variable: whether the process has what the Secret, or the ConfigMap, has now."""
+        secrets = {name(one): {key: value.decode(errors="surrogateescape") for key, value in decoded(one).items()}
+                   for one in self.secrets}
+        found: dict[str, dict[str, dict[str, dict[str, str]]]] = {"Secret": {}, "ConfigMap": {}}
+        mine = [pod for pod in pods if pod["metadata"].get("namespace") == self.namespace]
+        processes = pids(self.proc) if mine else {}
+        for pod in mine:
+            for status in (pod.get("status") or {}).get("containerStatuses") or []:
+                if "running" not in (status.get("state") or {}):
+                    continue
+                spec: Object = next((one for one in pod["spec"]["containers"] if one["name"] == status["name"]), {})
+                identity = str(status.get("containerID") or "").rpartition("//")[2]
+                pid = processes.get(identity)
+                real = environment(pid, self.proc) if pid else None
+                begun: dict[str, str] | None = None
+                for variable, (kind, owner, key) in sources(spec, secrets, maps).items():
+                    now = (secrets if kind == "Secret" else maps).get(owner, {}).get(key)
+                    verdict = "unknown" if real is None else verdict_of(real.get(variable), now)
+                    if verdict == "missing":
+                        # An entry point may take a variable away (PostgreSQL's does that with the password).
+                        begun = begun if begun is not None else given(identity, self.bundles)
+                        verdict = verdict_of(begun.get(variable), now)
+                    found[kind].setdefault(name(pod), {}).setdefault(status["name"], {})[variable] = verdict
+        return found["Secret"], found["ConfigMap"]
+
+    # --- words ----------------------------------------------------------------------------------
+
+    def messages(self, pods: list[Object]) -> None:
+        """Take secrets out of what pods say; names and digests stay as they are."""
+        for pod in pods:
+            pod["message"] = self.redaction.text(pod["message"])
+            for condition in pod["conditions"].values():
+                condition["message"] = self.redaction.text(condition["message"])
+            for container in pod["containers"]:
+                container["message"] = self.redaction.text(container["message"])
+                container["last"]["message"] = self.redaction.text(container["last"]["message"])
+
+    def logs(self, pods: list[Object]) -> None:
+        """Ends of the logs of containers that fail, and of those that were asked for."""
+        asked = set(self.request.get("logs") or ())
+        left = int(self.request.get("log_limit", MOST_LOGS))
+        for pod in pods:
+            for container in pod["containers"]:
+                wanted = pod["namespace"] == self.namespace and container["name"] in asked
+                if not container["started_once"] or not (wanted or (left > 0 and failing(pod, container, self.now))):
+                    continue
+                left -= not wanted
+                before = failing(pod, container, self.now) and container["state"] == "running" and \
+                    container["restarts"] > 0
+                container["log"] = self.log(pod, container["name"], before, ASKED_LINES if wanted else LOG_LINES)
+
+    def log(self, pod: Object, container: str, before: bool, lines: int) -> list[str]:
+        """The last lines, and what is telling of those that came before them."""
+        if self.problem:
+            return []
+        try:
+            text = self.api.text(
+                f"/api/v1/namespaces/{quote(pod['namespace'])}/pods/{quote(pod['name'])}/log", container=container,
+                previous=str(before).lower(), tailLines=str(lines), limitBytes=str(LOG_BYTES))
+        except ApiProblem as problem:
+            self.failure(f"log of {pod['namespace']}/{pod['name']}", problem)
+            return []
+        # A line that was cut off may end in a part of a secret, which nothing would know.
+        cut = -1 if len(text.encode(errors="replace")) >= LOG_BYTES else None
+        found = [self.redaction.text(line) for line in text.splitlines()[:cut] if line.strip()]
+        older = [line for line in found[:-LOG_LINES] if TELLING.search(line)]
+        return [line[:LINE_CHARACTERS] for line in (*older[-TELLING_LINES:], *found[-LOG_LINES:])]
+
+    def pages(self, services: list[Object]) -> Object:
+        """What a Service answers at its address."""
+        wanted = self.request.get("http") or {}
+        if not wanted or self.problem:
+            return {}
+        service = next((one for one in services if one["name"] == wanted["service"]), None)
+        found: Object = {}
+        for path in wanted["paths"]:
+            if service is None or not re.match(r"[0-9a-f.:]+$", service["cluster_ip"]):
+                found[path] = {"status": None, "body": "", "seconds": 0.0,
+                               "why": f"there is no Service {wanted['service']} with an address"}
+            else:
+                found[path] = page(service["cluster_ip"], int(wanted["port"]), path)
+                found[path]["body"] = self.redaction.text(found[path]["body"])[:PAGE_CHARACTERS]
+        return found
+
+    def jsonl(self, facts: Object) -> Object | None:
+        """The collected data, when the claim's folder is on this node."""
+        claim = f"{self.namespace}/{self.request.get('data_claim')}"
+        volume = next((one for one in facts["volumes"] if one["claim"] == claim and one["phase"] == "Bound"), None)
+        if not volume or not volume["folder"]:
+            return None
+        newest, files, size = 0.0, 0, 0
+        end = time.monotonic() + WALK_SECONDS
+        for folder, _, names in os.walk(volume["path"]):
+            if time.monotonic() > end:
+                self.errors.append({"about": "jsonl", "why": f"not all of {volume['path']} could be looked at in "
+                                    f"{WALK_SECONDS:g} s"})
+                break
+            for one in names:
+                if one.endswith(".jsonl"):
+                    with contextlib.suppress(OSError):
+                        status = Path(folder, one).stat()
+                        newest, files, size = max(newest, status.st_mtime), files + 1, size + status.st_size
+        return {"newest": newest or None, "files": files, "bytes": size}
+
+
+AS_THEY_ARE = {"now", "namespace", "node", "nodes", "pods", "volumes", "claims", "storage_classes", "services",
+               "secrets", "environment", "settings", "images", "jsonl"}
+"""Facts of names, numbers and digests: a short secret would only be found in them by chance. The words that pods say
+are looked through one by one."""
+
+
+# --- objects --------------------------------------------------------------------------------------
+
+
+def name(item: Object) -> str:
+    return str((item.get("metadata") or {}).get("name") or "")
+
+
+def flat(text: object) -> str:
+    """On one line."""
+    return " ".join(str(text or "").split())
+
+
+def epoch(text: object) -> float | None:
+    """A time of Kubernetes' as seconds since 1970."""
+    match = re.match(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?", str(text or ""))
+    if not match:
+        return None
+    return calendar.timegm(time.strptime(match[1], "%Y-%m-%dT%H:%M:%S")) + float(match[2] or 0)
+
+
+SIZES = {"": 1.0, "m": 0.001, "k": 1e3, **{letter: 1000.0 ** power for power, letter in enumerate("MGTPE", 2)},
+         **{f"{letter}i": 1024.0 ** power for power, letter in enumerate("KMGTPE", 1)}}
+
+
+def in_bytes(text: object) -> int | None:
+    """A quantity in bytes."""
+    match = re.fullmatch(r"([0-9.]+(?:[eE][0-9]{1,3})?)([kKMGTPE]?i?|m)", str(text if text is not None else ""))
+    with contextlib.suppress(ValueError, KeyError):
+        if match:
+            return int(float(match[1]) * SIZES[match[2]])
+    return None
+
+
+def conditions_of(item: Object) -> Iterator[Object]:
+    for one in (item.get("status") or {}).get("conditions") or []:
+        if isinstance(one, dict) and one.get("type"):
+            yield one
+
+
+def node_facts(item: Object) -> Object:
+    status, spec = item.get("status") or {}, item.get("spec") or {}
+    conditions = {str(one["type"]): one for one in conditions_of(item)}
+    ready = conditions.get("Ready", {})
+    labels = item["metadata"].get("labels") or {}
+    return {
+        "name": name(item), "ready": ready.get("status") == "True",
+        "why": "" if ready.get("status") == "True" else flat(
+            ready.get("message") or ready.get("reason") or "it has not said anything yet"),
+        "conditions": {kind: str(one.get("status")) for kind, one in conditions.items()},
+        "version": str((status.get("nodeInfo") or {}).get("kubeletVersion") or ""),
+        "addresses": [str(one.get("address")) for one in status.get("addresses") or []],
+        "unschedulable": bool(spec.get("unschedulable")),
+        "pressures": [kind for kind, one in conditions.items()
+                      if kind.endswith("Pressure") and one.get("status") == "True"],
+        "taints": [f"{one.get('key')}{'=' + str(one['value']) if one.get('value') else ''}:{one.get('effect')}"
+                   for one in spec.get("taints") or []],
+        "capacity": dict(status.get("capacity") or {}), "heartbeat": epoch(ready.get("lastHeartbeatTime")),
+        "ready_since": epoch(ready.get("lastTransitionTime")),
+        "server": any(label in labels for label in ("node-role.kubernetes.io/control-plane",
+                                                    "node-role.kubernetes.io/master")),
+    }
+
+
+def own_node(nodes: list[Object]) -> str:
+    """The name of the node that this is; empty when none of them is."""
+    names = {name(node) for node in nodes}
+    own = ""
+    with contextlib.suppress(OSError):
+        match = re.search(r"^node-name:[ \t]*[\"']?([^\s\"'#]+)", Path("/etc/rancher/k3s/config.yaml").read_text(),
+                          re.M)
+        own = match[1] if match else ""
+    return next((one for one in (own, socket.gethostname().lower()) if one in names),
+                names.pop() if len(names) == 1 else "")
+
+
+def pod_facts(item: Object) -> Object:
+    metadata, status = item["metadata"], item.get("status") or {}
+    conditions = {str(one["type"]): {
+        "status": str(one.get("status")), "reason": str(one.get("reason") or ""),
+        "message": flat(one.get("message")), "since": epoch(one.get("lastTransitionTime")),
+    } for one in conditions_of(item)}
+    owner = next((f"{one.get('kind')}/{one.get('name')}" for one in metadata.get("ownerReferences") or []
+                  if one.get("controller")), "")
+    workload = owner
+    labels = metadata.get("labels") or {}
+    if owner.startswith("ReplicaSet/"):
+        made = owner.partition("/")[2]
+        suffix = f"-{labels.get('pod-template-hash')}"
+        workload = f"Deployment/{made[:-len(suffix)] if made.endswith(suffix) else REVISION.sub('', made)}"
+    spec = item.get("spec") or {}
+    return {
+        "namespace": str(metadata.get("namespace") or ""), "name": name(item), "uid": str(metadata.get("uid") or ""),
+        "node": str(spec.get("nodeName") or ""), "ip": str(status.get("podIP") or ""), "labels": dict(labels),
+        "owner": owner, "workload": workload, "phase": str(status.get("phase") or ""),
+        "reason": str(status.get("reason") or ""), "message": flat(status.get("message")),
+        "ready": conditions.get("Ready", {}).get("status") == "True", "created": epoch(metadata.get(
+            "creationTimestamp")), "deleted": epoch(metadata.get("deletionTimestamp")), "conditions": conditions,
+        "claims": [one["persistentVolumeClaim"].get("claimName") for one in spec.get("volumes") or []
+                   if one.get("persistentVolumeClaim")],
+        "pull_secrets": [str(one.get("name")) for one in spec.get("imagePullSecrets") or []],
+        "containers": [container_facts(one, kind == "initContainerStatuses")
+                       for kind in ("containerStatuses", "initContainerStatuses") for one in status.get(kind) or []],
+        "spec_images": {str(one.get("name")): str(one.get("image") or "") for one in spec.get("containers") or []},
+    }
+
+
+def container_facts(item: Object, init: bool) -> Object:
+    state: Object = item.get("state") or {}
+    kind = next(iter(state), "waiting")
+    detail = state.get(kind) or {}
+    last = (item.get("lastState") or {}).get("terminated") or {}
+    return {
+        "name": str(item.get("name")), "id": str(item.get("containerID") or "").rpartition("//")[2],
+        "image": str(item.get("image") or ""), "image_id": str(item.get("imageID") or ""),
+        "ready": bool(item.get("ready")), "restarts": int(item.get("restartCount") or 0), "state": kind, "init": init,
+        "started_ok": item.get("started"), "started_once": bool(item.get("containerID") or last),
+        "reason": str(detail.get("reason") or ""), "message": flat(detail.get("message")),
+        "exit_code": detail.get("exitCode"), "started": epoch(detail.get("startedAt")),
+        "finished": epoch(detail.get("finishedAt")),
+        "last": {"reason": str(last.get("reason") or ""), "exit_code": last.get("exitCode"),
+                 "finished": epoch(last.get("finishedAt")), "message": flat(last.get("message"))},
+        "log": [],
+    }
+
+
+def failing(pod: Object, container: Object, now: float) -> bool:
+    """Whether a container has ended badly and is not well since."""
+    if pod["ready"] or container["ready"] or pod["phase"] == "Succeeded":
+        return False
+    if container["state"] == "terminated":
+        return bool(container["exit_code"])
+    if container["state"] == "waiting":
+        return container["reason"] not in ("ContainerCreating", "PodInitializing") and bool(container["restarts"])
+    # It runs and is not ready: its own words are the best there is, after a while.
+    return container["restarts"] > 0 or now - (container["started"] or now) > 20
+
+
+def workload_facts(item: Object) -> Object:
+    metadata, spec, status = item["metadata"], item.get("spec") or {}, item.get("status") or {}
+    template = spec.get("template") or {}
+    counts = {"replicas": "desiredNumberScheduled", "ready": "numberReady", "available": "numberAvailable",
+              "updated": "updatedNumberScheduled"} if item["kind"] == "DaemonSet" else \
+        {"ready": "readyReplicas", "available": "availableReplicas", "updated": "updatedReplicas"}
+    return {
+        "kind": item["kind"], "namespace": str(metadata.get("namespace") or ""), "name": name(item),
+        "replicas": spec.get("replicas", 1), **{key: int(status.get(own) or 0) for key, own in counts.items()},
+        "generation": metadata.get("generation"), "observed": status.get("observedGeneration"),
+        "images": {str(one.get("name")): str(one.get("image") or "")
+                   for one in (template.get("spec") or {}).get("containers") or []},
+        "spec": spec, "labels": dict(metadata.get("labels") or {}), "created": epoch(metadata.get("creationTimestamp")),
+        "conditions": {str(one["type"]): {"status": str(one.get("status")), "reason": str(one.get("reason") or ""),
+                                          "message": flat(one.get("message"))}
+                       for one in conditions_of(item)},
+        "revisions": [status.get("currentRevision"), status.get("updateRevision")],
+        "managers": sorted({str(one.get("manager")) for one in metadata.get("managedFields") or []}),
+    }
+
+
+def claim_facts(item: Object) -> Object:
+    spec, status = item.get("spec") or {}, item.get("status") or {}
+    annotations = item["metadata"].get("annotations") or {}
+    return {
+        "namespace": str(item["metadata"].get("namespace") or ""), "name": name(item),
+        "uid": str(item["metadata"].get("uid") or ""), "phase": str(status.get("phase") or "Pending"),
+        "volume": str(spec.get("volumeName") or ""), "class": spec.get("storageClassName"),
+        "requested": in_bytes(((spec.get("resources") or {}).get("requests") or {}).get("storage")),
+        "storage": ((spec.get("resources") or {}).get("requests") or {}).get("storage"),
+        "access_modes": list(spec.get("accessModes") or []),
+        "node": str(annotations.get("volume.kubernetes.io/selected-node") or ""),
+        "deleted": epoch(item["metadata"].get("deletionTimestamp")),
+    }
+
+
+def volume_facts(item: Object, mine: str) -> Object:
+    spec = item.get("spec") or {}
+    claim = spec.get("claimRef") or {}
+    path = str((spec.get("local") or spec.get("hostPath") or {}).get("path") or "")
+    terms = ((spec.get("nodeAffinity") or {}).get("required") or {}).get("nodeSelectorTerms") or []
+    nodes = [value for term in terms for one in term.get("matchExpressions") or []
+             if one.get("key") == "kubernetes.io/hostname" for value in one.get("values") or []]
+    node = str(nodes[0]) if nodes else ""
+    return {
+        "name": name(item), "phase": str((item.get("status") or {}).get("phase") or ""),
+        "claim": f"{claim.get('namespace')}/{claim.get('name')}" if claim else "",
+        "claim_uid": str(claim.get("uid") or ""), "capacity": in_bytes((spec.get("capacity") or {}).get("storage")),
+        "path": path, "node": node, "class": str(spec.get("storageClassName") or ""),
+        "reclaim": str(spec.get("persistentVolumeReclaimPolicy") or ""),
+        # Only this node can say whether a folder of this node is there.
+        "folder": Path(path).is_dir() if path and mine and node == mine else None,
+    }
+
+
+def class_facts(item: Object) -> Object:
+    annotations = item["metadata"].get("annotations") or {}
+    return {"name": name(item), "default": annotations.get("storageclass.kubernetes.io/is-default-class") == "true",
+            "provisioner": str(item.get("provisioner") or ""), "reclaim": str(item.get("reclaimPolicy") or ""),
+            "binding": str(item.get("volumeBindingMode") or "")}
+
+
+def service_facts(item: Object, slices: list[Object]) -> Object:
+    spec = item.get("spec") or {}
+    ready: list[str] = []
+    waiting: list[str] = []
+    for one in slices:
+        if (one["metadata"].get("labels") or {}).get("kubernetes.io/service-name") == name(item):
+            for endpoint in one.get("endpoints") or []:
+                good = (endpoint.get("conditions") or {}).get("ready") is not False
+                (ready if good else waiting).extend(endpoint.get("addresses") or [])
+    return {"name": name(item), "type": str(spec.get("type") or "ClusterIP"), "selector": dict(spec.get("selector")
+            or {}), "cluster_ip": str(spec.get("clusterIP") or ""), "ports": list(spec.get("ports") or []),
+            "ready": sorted(set(ready)), "not_ready": sorted(set(waiting) - set(ready))}
+
+
+def decoded(secret: Object) -> dict[str, bytes]:
+    """A Secret's values."""
+    found = {}
+    for key, value in (secret.get("data") or {}).items():
+        with contextlib.suppress(binascii.Error, ValueError, TypeError):
+            found[str(key)] = base64.b64decode(value)
+    return found
+
+
+def secret_facts(item: Object) -> Object:
+    metadata = item["metadata"]
+    created = epoch(metadata.get("creationTimestamp"))
+    times = [epoch(one.get("time")) for one in metadata.get("managedFields") or []]
+    return {"type": str(item.get("type") or ""), "keys": sorted(item.get("data") or {}),
+            "empty": sorted(key for key, value in decoded(item).items() if not value),
+            "owner": next((f"{one.get('kind')}/{one.get('name')}"
+                           for one in metadata.get("ownerReferences") or []), ""),
+            "created": created, "changed": max((one for one in (*times, created) if one), default=None)}
+
+
+def sealed_facts(item: Object) -> Object:
+    metadata, status = item["metadata"], item.get("status") or {}
+    synced = next((one for one in conditions_of(item) if one["type"] == "Synced"), None)
+    known = {"True": True, "False": False}
+    times = [epoch(one.get("time")) for one in metadata.get("managedFields") or []]
+    return {
+        "synced": known.get(str(synced.get("status"))) if synced else None,
+        "why": flat(synced.get("message") or synced.get("reason") or "") if synced else "",
+        "generation": metadata.get("generation"), "observed": status.get("observedGeneration"),
+        "changed": max((one for one in (*times, epoch(metadata.get("creationTimestamp"))) if one), default=None),
+        "keys": sorted((item.get("spec") or {}).get("encryptedData") or {}),
+        "type": str(((item.get("spec") or {}).get("template") or {}).get("type") or "Opaque"),
+    }
+
+
+def recent(events: list[Object], now: float) -> list[Object]:
+    """Events of the last hour: warnings first, the newest of each kind first."""
+    found: list[Object] = []
+    for item in events:
+        series = item.get("series") or {}
+        last = epoch(series.get("lastObservedTime") or item.get("lastTimestamp") or item.get("eventTime")
+                     or item["metadata"].get("creationTimestamp"))
+        if last is None or now - last > EVENT_SECONDS:
+            continue
+        about = item.get("involvedObject") or {}
+        found.append({
+            "kind": str(about.get("kind") or ""), "name": str(about.get("name") or ""),
+            "uid": str(about.get("uid") or ""), "namespace": str(about.get("namespace") or ""),
+            "type": str(item.get("type") or ""), "reason": str(item.get("reason") or ""),
+            "message": flat(item.get("message")),
+            "count": int(series.get("count") or item.get("count") or 1), "last": last})
+    found.sort(key=lambda one: (one["type"] != "Warning", -one["last"]))
+    return found[:MOST_EVENTS]
+
+
+# --- processes ------------------------------------------------------------------------------------
+
+
+def pids(proc: str = "/proc") -> dict[str, int]:
+    """The first process of each container of this node, by the container's id."""
+    found: dict[str, int] = {}
+    for entry in sorted(int(one) for one in os.listdir(proc) if one.isdigit()):
+        with contextlib.suppress(OSError):
+            ids = CONTAINER.findall(Path(proc, str(entry), "cgroup").read_text())
+            if ids:
+                found.setdefault(ids[-1], entry)
+    return found
+
+
+def environment(pid: int, proc: str = "/proc") -> dict[str, str] | None:
+    """The environment that a process was started with; None when it is gone."""
+    try:
+        raw = Path(proc, str(pid), "environ").read_bytes()
+    except OSError:
+        return None
+    pairs = (one.decode(errors="surrogateescape").partition("=") for one in raw.split(b"\0") if b"=" in one)
+    return {variable: value for variable, _, value in pairs} or None
+
+
+def given(identity: str, bundles: str = BUNDLES) -> dict[str, str]:
+    """The environment that a container was given, before anything in it ran; empty when nothing tells."""
+    try:
+        lines = json.loads(Path(bundles, identity, "config.json").read_text(errors="surrogateescape"))["process"]["env"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return {variable: value for variable, _, value in (str(line).partition("=") for line in lines)}
+
+
+def sources(
+    container: Object, secrets: Mapping[str, Mapping[str, str]], maps: Mapping[str, Mapping[str, str]]
+) -> dict[str, tuple[str, str, str]]:
+    """Which key of which Secret or ConfigMap gives each variable; those that something else overrides left out."""
+    found: dict[str, tuple[str, str, str]] = {}
+    for source in container.get("envFrom") or []:
+        for kind, field, known in (("ConfigMap", "configMapRef", maps), ("Secret", "secretRef", secrets)):
+            owner = str((source.get(field) or {}).get("name") or "")
+            for key in known.get(owner, ()):
+                found[str(source.get("prefix") or "") + key] = (kind, owner, key)
+    for one in container.get("env") or []:
+        found.pop(str(one.get("name")), None)
+        for kind, field in (("ConfigMap", "configMapKeyRef"), ("Secret", "secretKeyRef")):
+            reference = (one.get("valueFrom") or {}).get(field)
+            if reference:
+                found[str(one.get("name"))] = (kind, str(reference.get("name")), str(reference.get("key")))
+    return found
+
+
+def verdict_of(real: str | None, now: str | None) -> str:
+    """Whether a process has what it would get now."""
+    if real is None:
+        return "missing" if now is not None else "same"
+    return "same" if real == now else "differs"
+
+
+def page(address: str, port: int, path: str) -> Object:
+    """What one page answers."""
+    started = time.monotonic()
+    status: int | None = None
+    body = why = ""
+    connection = http.client.HTTPConnection(address, port, timeout=PAGE_SECONDS)
+    try:
+        connection.request("GET", path, headers={"Connection": "close"})
+        answer = connection.getresponse()
+        status, body = answer.status, answer.read(65536).decode(errors="replace")
+    except TimeoutError:
+        why = f"{address}:{port} did not answer within {PAGE_SECONDS:g} s"
+    except (OSError, http.client.HTTPException) as error:
+        why = f"{address}:{port}: {getattr(error, 'strerror', None) or error or type(error).__name__}"
+    finally:
+        connection.close()
+    return {"status": status, "body": body, "seconds": round(time.monotonic() - started, 3), "why": why}
