@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .redaction import is_secret
+from .redact import is_secret
 
 PROC = "/proc"
 LOGS = "/var/log/pods"
@@ -36,8 +36,8 @@ def containers(
 ) -> list[dict[str, Any]]:
     """ContainerFacts of the running containers, without ``inside``, in the order of their start.
 
-    :param secret_names: shell patterns of variables whose values are not told, besides ``*PASSWORD*``, ``*SECRET*``,
-        ``*TOKEN*`` and ``*KEY*``, which never are.
+    :param secret_names: shell patterns of variables whose values are not told, besides those whose names say so
+        (``redact.SECRET_NAMES``), which never are.
     :param ids: only these containers, by their full id.
     :param errors: what could not be read is added here.
     """

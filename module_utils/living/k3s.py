@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from .redaction import redact
+from .redact import Redaction
 
 BINARY = "/usr/local/bin/k3s"
 DATA = "/var/lib/rancher/k3s"
@@ -35,10 +35,10 @@ TOKENS = ("/etc/rancher/k3s/token", f"{DATA}/server/token", f"{DATA}/server/agen
 TOKEN = re.compile(r"K10[0-9a-f]{16,}(::[^\s\"']+)?")
 
 
-def collect(secrets: Iterable[str], errors: list[dict[str, str]], root: str = "/") -> dict[str, Any]:
+def collect(redaction: Redaction, errors: list[dict[str, str]], root: str = "/") -> dict[str, Any]:
     """``k3s`` of NodeFacts.
 
-    :param secrets: values that must not be in the log's lines, besides the cluster's tokens.
+    :param redaction: of what must not be in the log's lines; tokens of K3s' form are taken out besides.
     """
     binary, units = f"{root.rstrip('/')}{BINARY}", show(errors)
     installed = os.access(binary, os.X_OK)
@@ -54,7 +54,7 @@ def collect(secrets: Iterable[str], errors: list[dict[str, str]], root: str = "/
         "node_name": node_name(f"{root.rstrip('/')}{CONFIG}"),
     }
     if role and (found["sub"] != "running" or found["restarts"] or not found["api"]["answers"]):
-        found["log"] = log(name, {*secrets, *tokens()}, errors)
+        found["log"] = log(name, redaction, errors)
     return found
 
 
@@ -119,14 +119,14 @@ def tokens() -> set[str]:
     return found - {""}
 
 
-def log(unit: str, secrets: Iterable[str], errors: list[dict[str, str]]) -> list[str]:
+def log(unit: str, redaction: Redaction, errors: list[dict[str, str]]) -> list[str]:
     """The last telling lines of the unit's journal, without secrets; when none tells, simply the last ones."""
     try:
         text = run(["journalctl", "-u", unit, "-n", "400", "-o", "cat", "--no-pager"])
     except (OSError, subprocess.SubprocessError) as error:
         errors.append({"about": f"journal of {unit}", "why": str(error)})
         return []
-    lines = TOKEN.sub("***", redact(text, secrets)).splitlines()
+    lines = TOKEN.sub("***", redaction.text(text)).splitlines()
     telling = [line for line in lines if TELLING.search(line)]
     return [line[:LOG_WIDTH] for line in (telling or lines)[-LOG_LINES:]]
 

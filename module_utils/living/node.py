@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from . import containers, firewall, inside, k3s, volumes
-from .redaction import redact, secret_values
+from .redact import Redaction, is_secret, secret_values
 
 Facts = dict[str, Any]
 
@@ -73,8 +73,8 @@ def collect(request: Mapping[str, Any]) -> Facts:
     facts["folders"] = {one: volumes.folder(one) for one in request.get("folders") or ()}
     found = tried("containers", lambda: containers.containers(patterns, errors=errors), [])
     environments = {one["id"]: environment(one["pid"]) for one in found}
-    secrets = secret_values(environments.values(), patterns)
-    facts["k3s"] = tried("K3s", lambda: k3s.collect(secrets, errors), {
+    redaction = Redaction({*secrets_of(found, environments, patterns), *k3s.tokens()})
+    facts["k3s"] = tried("K3s", lambda: k3s.collect(redaction, errors), {
         "installed": False, "role": "", "version": "", "active": "", "sub": "", "enabled": "", "since": None,
         "restarts": 0, "log": [], "api": {"answers": False, "why": "it could not be looked at"}, "node_name": ""})
     facts["certificates"] = tried("certificates", lambda: k3s.certificates(facts["k3s"]["role"], errors), [])
@@ -82,15 +82,16 @@ def collect(request: Mapping[str, Any]) -> Facts:
         str(request.get("pod_cidr") or "10.42.0.0/16"), str(request.get("service_cidr") or "10.43.0.0/16"), errors,
     ), {"lets_pods_through": {"input": None, "forward": None}, "eaten": [], "rejects": [], "ip_forward": None})
     facts["volumes"] = tried("volumes", lambda: volumes.volumes(path, errors), [])
-    tried("inside containers", lambda: look_inside(found, request.get("containers") or (), environments, secrets), None)
+    wanted = request.get("containers") or ()
+    tried("inside containers", lambda: look_inside(found, wanted, environments, redaction), None)
     facts["containers"] = found
-    facts["errors"] = [{"about": one["about"], "why": redact(one["why"], secrets)} for one in errors]
+    facts["errors"] = redaction.whole(errors)
     facts["seconds"] = round(time.monotonic() - begun, 3)
     return facts
 
 
 def look_inside(found: list[Facts], wanted: Iterable[Mapping[str, Any]], environments: Mapping[str, Mapping[str, str]],
-                secrets: Iterable[str]) -> None:
+                redaction: Redaction) -> None:
     """Adds ``inside`` to the containers that something is to be tried in."""
     chosen: list[Facts] = []
     jobs: list[inside.Job] = []
@@ -104,7 +105,7 @@ def look_inside(found: list[Facts], wanted: Iterable[Mapping[str, Any]], environ
         if "postgres" in answer:
             answer["postgres"]["errors"] = [line[:400] for line in containers.log_tail(one)
                                             if ERRORS.search(line)][-ERROR_LINES:]
-        one["inside"] = hidden(answer, secrets)
+        one["inside"] = redaction.whole(answer)
 
 
 def fits(item: Mapping[str, Any], one: Facts) -> bool:
@@ -133,13 +134,18 @@ def expanded(tasks: Mapping[str, Any], one: Facts) -> Facts:
     return found
 
 
-def hidden(value: Any, secrets: Iterable[str]) -> Any:  # noqa: ANN401 - JSON
-    """An answer without secrets: it holds words of programs of the container."""
-    if isinstance(value, str):
-        return redact(value, secrets)
-    if isinstance(value, dict):
-        return {key: hidden(item, secrets) for key, item in value.items()}
-    return [hidden(item, secrets) for item in value] if isinstance(value, list) else value
+def secrets_of(found: Iterable[Facts], environments: Mapping[str, Mapping[str, str]], patterns: Iterable[str],
+               ) -> set[str]:
+    """Values of secret variables. One that is also in a plain variable or a name (the database's user may be called
+    like the app) is known to everybody, unless it is a password or a key: without it no text could be read."""
+    patterns, values = tuple(patterns), set()
+    for one in found:
+        known = environments[one["id"]]
+        public = [value for name, value in known.items() if not is_secret(name, patterns)]
+        secret = {name: value.encode("utf-8", "surrogateescape") for name, value in known.items()
+                  if is_secret(name, patterns)}
+        values |= set(secret_values(secret, (*public, one["namespace"], one["pod"], one["name"])))
+    return values
 
 
 def environment(pid: int) -> dict[str, str]:

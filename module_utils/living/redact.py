@@ -18,11 +18,15 @@ SECRET_NAMES = ("*PASSWORD*", "*PASSWD*", "*SECRET*", "*TOKEN*", "*KEY*", "*CRED
                 ".dockerconfigjson")
 """Names of variables and of Secrets' keys whose values are secret whatever they are."""
 
+PLACES = ("_DIR", "_PATH", "_FILE")
+"""A name that ends so says where a secret is (``KIS_TOKEN_CACHE_DIR``), not what it is."""
+
 
 def is_secret(name: str, more: Iterable[str] = ()) -> bool:
     """Whether a variable or a key is secret by its name. ``more`` are shell patterns."""
     upper = name.upper()
-    return any(fnmatch.fnmatchcase(upper, pattern.upper()) for pattern in (*SECRET_NAMES, *more))
+    known = () if upper.endswith(PLACES) else SECRET_NAMES
+    return any(fnmatch.fnmatchcase(upper, pattern.upper()) for pattern in (*known, *more))
 
 
 def secret_values(data: Mapping[str, bytes], public: Iterable[str] = ()) -> Iterator[str]:
