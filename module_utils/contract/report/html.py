@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import NewType
 
 from ..model import Clause, Finding, Kind, Place, Severity
+from .chapters import Cell, Change, Chapter, Gate
 from .view import State, View, counts, quotes
 
 Markup = NewType("Markup", str)
@@ -16,6 +17,10 @@ TONES = {State.BROKEN: "bad", State.UNCHECKED: "warn", State.DRIFT: "warn", Stat
          State.HOLDS: "good"}
 SIGNS = {State.BROKEN: "✕", State.UNCHECKED: "?", State.DRIFT: "!", State.WAIVED: "-", State.SKIPPED: "·",
          State.HOLDS: "✓"}
+
+VERDICTS = {"fail": ("bad", "✕"), "unchecked": ("warn", "?"), "reservations": ("warn", "!"), "pass": ("good", "✓")}
+GATES = {"not_yet": ("warn", "✕"), "unchecked": ("warn", "?"), "met": ("good", "✓")}
+"""Tone and sign."""
 
 STYLE = """
 :root{color-scheme:light dark;--page:#f5f6f8;--card:#fff;--ink:#1a1f27;--soft:#545d69;--line:#d8dde4;--code:#eef1f5;
@@ -74,9 +79,26 @@ th,td{min-width:6rem;max-width:30rem;overflow-wrap:break-word}
 .sign{color:var(--tone);font-weight:700;white-space:nowrap}
 details{margin:0 0 1rem}
 summary{cursor:pointer;padding:.3rem 0;color:var(--good);font-weight:600}
+.step>summary,.gate>h3{display:flex;flex-wrap:wrap;gap:.3rem .75rem;align-items:baseline}
+.step>summary{list-style:none;color:var(--ink);padding:.55rem .9rem;background:var(--card);border:1px solid var(--line);
+border-left:.3rem solid var(--tone);border-radius:.5rem}
+.step>summary::-webkit-details-marker{display:none}
+.step>summary::after{content:"▸";margin-left:auto;color:var(--soft)}.step[open]>summary::after{content:"▾"}
+.step[open]>summary{margin-bottom:.6rem}.step{margin:0 0 .6rem}
+.checks{list-style:none;margin:0;padding:0}.checks li{display:grid;grid-template-columns:1.6rem 1fr;padding:.45rem 0;
+border-top:1px solid var(--line)}.checks li>div{min-width:0}.checks p{margin:.1rem 0;font-size:.92rem}
+.soft{color:var(--soft)}
+.new{--tone:var(--link);--in:var(--note-in)}
 footer{color:var(--soft);font-size:.85rem;padding-bottom:2rem}
 @media (max-width:40rem){.pair,.meta{grid-template-columns:1fr}.meta dt{margin-top:.3rem}
-.verdict>p:first-child{font-size:1.7rem}th,td{padding:.4rem .55rem}}
+.verdict>p:first-child{font-size:1.7rem}th,td{padding:.4rem .55rem}
+.rows thead{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
+.rows table,.rows tbody,.rows tr,.rows td,.rows caption{display:block}
+.rows tr{border-top:1px solid var(--line);padding:.4rem 0}
+.rows td{border:0;padding:.12rem .75rem;max-width:none;display:grid;gap:.5rem;
+grid-template-columns:6.5rem minmax(0,1fr)}
+.rows td::before{content:attr(data-head);color:var(--soft);font-size:.85rem}
+.rows td:first-child{font-weight:600;display:block}.rows td:first-child::before,.rows td:empty{display:none}}
 @media print{:root{color-scheme:light;--page:#fff;--card:#fff;--ink:#000;--soft:#333;--line:#999;--code:#f2f2f2;
 --bad:#900;--bad-in:#fff;--warn:#640;--warn-in:#fff;--good:#040;--good-in:#fff;--note:#224;--note-in:#fff;--link:#000}
 body{font-size:11pt}.finding{content-visibility:visible}.card,tr{break-inside:avoid}h2,h3{break-after:avoid}
@@ -120,6 +142,7 @@ def page(view: View) -> Iterator[str]:
            f"<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n")
     yield from verdict(view)
     yield "<main>\n"
+    yield from changes(view)
     yield f'<section aria-labelledby="mend"><h2 id="mend">{text(words.findings)}</h2>\n'
     if not view.to_mend:
         yield f"<p>{text(words.no_findings)}</p>\n"
@@ -128,12 +151,22 @@ def page(view: View) -> Iterator[str]:
         if counts(finding):
             yield from article(view, finding, number)
     yield "</section>\n"
+    if view.chapters:
+        yield f'<section aria-labelledby="steps"><h2 id="steps">{text(words.steps)}</h2>\n'
+        for one in view.chapters:
+            yield from step(view, one)
+        yield "</section>\n"
     if view.external:
         yield f'<section aria-labelledby="outside"><h2 id="outside">{text(words.external)}</h2>\n'
         yield f"<p>{text(words.external_note)}</p>\n"
         for number, finding in findings:
             if not finding.waiver and not counts(finding):
                 yield from article(view, finding, number)
+        yield "</section>\n"
+    if view.gates:
+        yield f'<section aria-labelledby="gates"><h2 id="gates">{text(words.gates)}</h2>\n'
+        for gate in view.gates:
+            yield from checklist(view, gate)
         yield "</section>\n"
     if report.clauses:
         yield f'<section aria-labelledby="clauses"><h2 id="clauses">{text(words.clauses)}</h2>\n'
@@ -150,8 +183,8 @@ def page(view: View) -> Iterator[str]:
         if view.figures:
             yield from table(words.facts, (words.fact, words.value),
                              ((text(key), code(value)) for key, value in view.figures))
-        for one in view.tables:
-            yield from table(one.name, one.columns, (map(text, row) for row in one.rows))
+        for fact in view.tables:
+            yield from table(fact.name, fact.columns, (map(text, row) for row in fact.rows))
         yield "</section>\n"
     yield f"</main>\n<footer><p>{text(view.headline)}; {text(view.subline)}</p></footer>\n</body>\n</html>"
 
@@ -179,13 +212,87 @@ def verdict(view: View) -> Iterator[str]:
     yield "</dl>\n</div>\n</header>\n"
 
 
+def changes(view: View) -> Iterator[str]:
+    """What is new and what is mended since the last report."""
+    words, found = view.words, view.changes
+    if not found:
+        return
+    yield f'<section aria-labelledby="changes"><h2 id="changes">{text(words.changes)}</h2>\n'
+    yield f'<div class="card"><p>{text(view.changed(found))}</p>\n'
+    if found.why:
+        yield f'<p class="warn"><span class="sign">!</span> {text(found.why)}</p>\n'
+    for kind, tone, some in ((words.new, "bad", found.new), (words.mended, "good", found.mended),
+                             (words.not_seen, "warn", found.unseen)):
+        if found.since and some:
+            yield '<ul class="checks">'
+            for one in some:
+                yield (f'<li><span class="sign {tone}">{"✓" if tone == "good" else "!"}</span><div>'
+                       f'<span class="tag {tone}">{text(kind)}</span> {changed(one)}</div></li>')
+            yield "</ul>\n"
+    yield "</div>\n</section>\n"
+
+
+def changed(one: Change) -> Markup:
+    return Markup(f"{code(one.code)} {prose(one.text)}")
+
+
+def step(view: View, one: Chapter) -> Iterator[str]:
+    """A step's verdict, its notes, findings and tables; folded when there is nothing to know. The summary never is."""
+    tone, _ = VERDICTS[one.verdict]
+    opened = " open" if one.verdict == "fail" or one.name == "summary" else ""
+    yield f'<details class="step {tone}"{opened}><summary><span>{text(one.title)}</span> {judgement(view, one.verdict)}'
+    yield "</summary>\n"
+    yield "".join(f"<p>{text(note)}</p>\n" for note in one.notes)
+    if links := [f'<a href="#f{number}">{text(view.value(about.code))}</a>' for number, about in view.about(one)]:
+        yield f"<p>{text(view.words.about)}: {', '.join(links)}</p>\n"
+    for grid in one.tables:
+        rows = ((celled(view, cell) for cell in row) for row in grid.rows)
+        yield from table(grid.title or one.title, grid.columns, rows, shown=bool(grid.title), rows_of=True)
+    yield "</details>\n"
+
+
+def judgement(view: View, verdict: str) -> Markup:
+    tone, sign = VERDICTS[verdict]
+    return Markup(f'<span class="tag {tone}">{sign} {text(view.words.step_verdicts[verdict])}</span>')
+
+
+def celled(view: View, cell: Cell) -> Markup:
+    """A cell; with a verdict it has its sign, and alone its word."""
+    if not cell.verdict:
+        return text(cell.text)
+    tone, sign = VERDICTS[cell.verdict]
+    return Markup(f'<span class="{tone}"><span class="sign">{sign}</span> '
+                  f"{text(cell.text or view.words.step_verdicts[cell.verdict])}</span>")
+
+
+def checklist(view: View, gate: Gate) -> Iterator[str]:
+    """A phase, each condition with its evidence and what it lacks."""
+    words = view.words
+    tone, sign = GATES[gate.state]
+    title = words.gate.format(phase=gate.phase, title=gate.title)
+    yield (f'<div class="card gate"><h3><span>{text(title)}</span> <span class="tag {tone}">{sign} '
+           f'{text(words.gate_states[gate.state])}</span></h3>\n<p class="soft">{text(words.condition)}</p>\n'
+           '<ul class="checks">')
+    for one in gate.conditions:
+        tone, sign = GATES[one.state]
+        state = text(words.gate_states[one.state])
+        yield (f'<li><span class="sign {tone}" role="img" aria-label="{state}">{sign}</span>'
+               f"<div><b>{text(one.text)}</b>")
+        for label, value in ((words.evidence, one.evidence), (words.missing, one.missing)):
+            if value:
+                yield f'<p><span class="soft">{text(label)}:</span> {text(value)}</p>'
+        yield "</div></li>\n"
+    yield "</ul></div>\n"
+
+
 def article(view: View, finding: Finding, number: int) -> Iterator[str]:
     """A finding: what is wrong, where, expected and actual, how to mend it, and what it has to do with."""
     words = view.words
     loud = finding.kind is Kind.VIOLATION and finding.severity in (Severity.CRITICAL, Severity.HIGH)
     tone = "bad" if loud else "note" if finding.kind is Kind.EXTERNAL else "warn"
     yield f'<article class="card finding {tone}" id="f{number}">\n'
-    yield (f'<p><span class="tag">{text(words.label(finding))}</span> {code(view.value(finding.code))} '
+    new = f'<span class="tag new">{text(words.new)}</span> ' if view.is_new(finding) else ""
+    yield (f'<p><span class="tag">{text(words.label(finding))}</span> {new}{code(view.value(finding.code))} '
            f"<span>{text(view.title(finding))}</span></p>\n")
     yield f"<h3>{prose(view.message(finding))}</h3>\n"
     if finding.place:
@@ -250,14 +357,24 @@ def waivers(view: View) -> Iterator[str]:
          for number, one in enumerate(view.report.findings) if one.waiver), shown=False)
 
 
-def table(name: str, heads: Iterable[str], rows: Iterable[Iterable[Markup]], *, shown: bool = True) -> Iterator[str]:
-    """A table in a frame that scrolls by itself, also by keys. ``shown``: its name is its caption."""
-    yield f'<div class="scroll" role="region" tabindex="0" aria-label="{text(name)}"><table>'
+def table(
+    name: str, heads: Iterable[str], rows: Iterable[Iterable[Markup]], *, shown: bool = True, rows_of: bool = False
+) -> Iterator[str]:
+    """A table in a frame that scrolls by itself, also by keys.
+
+    :param shown: its name is its caption.
+    :param rows_of: a narrow screen shows each row as a list of its own, so that nothing is out of sight.
+    """
+    names = list(heads)
+    kind = "scroll rows" if rows_of else "scroll"
+    yield f'<div class="{kind}" role="region" tabindex="0" aria-label="{text(name)}"><table>'
     if shown:
         yield f"<caption>{text(name)}</caption>"
-    yield "<thead><tr>" + "".join(f'<th scope="col">{text(head)}</th>' for head in heads) + "</tr></thead>\n<tbody>"
+    yield "<thead><tr>" + "".join(f'<th scope="col">{text(head)}</th>' for head in names) + "</tr></thead>\n<tbody>"
     for one in rows:
-        yield "<tr>" + "".join(f"<td>{value}</td>" for value in one) + "</tr>\n"
+        cells = zip(names, one, strict=True)
+        yield "<tr>" + "".join(f'<td data-head="{text(head)}">{value}</td>' if rows_of else f"<td>{value}</td>"
+                               for head, value in cells) + "</tr>\n"
     yield "</tbody></table></div>\n"
 
 

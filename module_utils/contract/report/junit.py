@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from xml.etree import ElementTree
 
 from ..model import Clause, Finding, Kind
+from .chapters import Chapter
 from .view import State, View, counts
 
 
@@ -21,6 +22,8 @@ def as_junit(view: View) -> str:
     top = ElementTree.Element("testsuites", name=f"{view.words.title} {name}")
     for item, clauses in view.items.items():
         suite(view, top, f"{name}.{view.value(item)}", [case(view, item, *one) for one in clauses])
+    if view.chapters:
+        suite(view, top, f"{name}.steps", [step_case(view, one) for one in view.chapters])
     loose = [loose_case(view, report.findings[number]) for number in view.loose]
     if loose:
         suite(view, top, f"{name}.findings", loose)
@@ -65,6 +68,21 @@ def case(view: View, item: str, clause: Clause, how: State) -> ElementTree.Eleme
         ElementTree.SubElement(element, "skipped", message=view.words.states[State.SKIPPED])
     if others:
         ElementTree.SubElement(element, "system-out").text = "\n\n".join(told(view, one) for one in others)
+    return element
+
+
+def step_case(view: View, chapter: Chapter) -> ElementTree.Element:
+    """A step of the verification. It fails beside a finding that says why, so that the exit status agrees."""
+    element = ElementTree.Element("testcase", name=chapter.title, time="0")
+    verdict = view.words.step_verdicts[chapter.verdict]
+    codes = dict.fromkeys(view.value(one.code) for _, one in view.about(chapter))
+    message = "; ".join((verdict, *chapter.notes, *codes))
+    if chapter.verdict == "fail" and view.report.status == 1:
+        ElementTree.SubElement(element, "failure", type="step", message=message)
+    elif chapter.verdict == "unchecked":
+        ElementTree.SubElement(element, "skipped", message=message)
+    else:
+        ElementTree.SubElement(element, "system-out").text = message
     return element
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from ..model import Clause, Finding, Place
+from .chapters import Cell, Chapter, Gate
 from .view import MARKS, State, View, quotes
 
 SPECIAL = re.compile(r"[\\`*\[\]<>|~&$]|(?<![^\W_])_|_(?![^\W_])")
@@ -14,6 +15,10 @@ PUNCTUATION = re.compile(r"[!-/:-@\[-`{-~]")
 NOT_IN_CODE = re.compile(r"[\\`|]")
 # What GitHub makes of bare text: a message to somebody, a reference to an issue, a link.
 REFERENCE = re.compile(r"(?<!\w)@(?=\w)|#(?=\d)|\bGH(?=-\d)|(?<=\w):(?=//)|\bwww(?=\.)", re.IGNORECASE)
+
+
+VERDICTS = {"fail": "[!]", "unchecked": "[?]", "reservations": "[!]", "pass": "[x]"}
+GATES = {"not_yet": "[ ]", "unchecked": "[?]", "met": "[x]"}
 
 
 def as_markdown(view: View) -> str:
@@ -36,6 +41,7 @@ def lines(view: View) -> Iterator[str]:
         yield f"- **{words.checked}**: {escape(view.value(kind))} {code(view.value(path))}"
     yield f"- **{words.date}**: {view.date}"
     yield ""
+    yield from changes(view)
     yield f"## {words.summary}"
     yield ""
     if view.to_mend:
@@ -56,6 +62,16 @@ def lines(view: View) -> Iterator[str]:
         yield ""
         yield from table((words.code, words.content, words.remedy), (
             (escape(view.value(one.code)), content(view, one), prose(view.remedy(one))) for one in view.external))
+    if view.chapters:
+        yield f"## {words.steps}"
+        yield ""
+        for one in view.chapters:
+            yield from step(view, one)
+    if view.gates:
+        yield f"## {words.gates}"
+        yield ""
+        for gate in view.gates:
+            yield from checklist(view, gate)
     if report.clauses:
         yield f"## {words.clauses}"
         yield ""
@@ -76,10 +92,73 @@ def lines(view: View) -> Iterator[str]:
         yield ""
         if view.figures:
             yield from table((words.fact, words.value), ((escape(name), code(text)) for name, text in view.figures))
-        for one in view.tables:
-            yield f"### {escape(one.name)}"
+        for fact in view.tables:
+            yield f"### {escape(fact.name)}"
             yield ""
-            yield from table(map(escape, one.columns), ([escape(text) for text in row] for row in one.rows))
+            yield from table(map(escape, fact.columns), ([escape(text) for text in row] for row in fact.rows))
+
+
+def changes(view: View) -> Iterator[str]:
+    """What is new and what is mended since the last report."""
+    words, found = view.words, view.changes
+    if not found:
+        return
+    yield f"## {words.changes}"
+    yield ""
+    yield escape(view.changed(found))
+    yield ""
+    if found.why:
+        yield escape(found.why)
+        yield ""
+    if found.since:
+        for kind, some in ((words.new, found.new), (words.mended, found.mended), (words.not_seen, found.unseen)):
+            for one in some:
+                yield f"- **{kind}** {escape(one.code)} {prose(one.text)}"
+        if found.new or found.mended or found.unseen:
+            yield ""
+
+
+def step(view: View, one: Chapter) -> Iterator[str]:
+    """A step's tables, folded when there is nothing to know, and its verdict (seed 001)."""
+    words = view.words
+    yield f"### {escape(one.title)}"
+    yield ""
+    folded = one.verdict == "pass" and one.tables and one.name != "summary"
+    if folded:
+        yield f"<details><summary>{words.step_verdicts[one.verdict]}</summary>"
+        yield ""
+    for note in one.notes:
+        yield escape(note)
+        yield ""
+    if found := dict.fromkeys(escape(view.value(about.code)) for _, about in view.about(one)):
+        yield f"{words.about}: {', '.join(found)}"
+        yield ""
+    for grid in one.tables:
+        if grid.title:
+            yield f"**{escape(grid.title)}**"
+            yield ""
+        yield from table(map(escape, grid.columns), ([celled(view, cell) for cell in row] for row in grid.rows))
+    if folded:
+        yield "</details>"
+        yield ""
+    yield f"**{words.verdict}: {words.step_verdicts[one.verdict]}**"
+    yield ""
+
+
+def celled(view: View, cell: Cell) -> str:
+    if not cell.verdict:
+        return escape(cell.text)
+    return f"{VERDICTS[cell.verdict]} {escape(cell.text or view.words.step_verdicts[cell.verdict])}"
+
+
+def checklist(view: View, gate: Gate) -> Iterator[str]:
+    """A phase, each condition with its evidence and what it lacks."""
+    words = view.words
+    yield f"### {escape(words.gate.format(phase=gate.phase, title=gate.title))}: {words.gate_states[gate.state]}"
+    yield ""
+    yield from table((words.condition, words.state, words.evidence, words.missing), (
+        (escape(one.text), f"{GATES[one.state]} {words.gate_states[one.state]}", escape(one.evidence),
+         escape(one.missing)) for one in gate.conditions))
 
 
 def content(view: View, finding: Finding) -> str:

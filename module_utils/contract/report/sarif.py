@@ -107,6 +107,8 @@ def result(view: View, finding: Finding, rule_number: int) -> dict[str, Any]:
             "actual": shown(finding.actual, view.words),
         },
     }
+    if view.changes and view.changes.since:
+        body["baselineState"] = "new" if view.is_new(finding) else "unchanged"
     if finding.related:
         body["relatedLocations"] = [
             {"id": number, **location(one.place), "message": {"text": message(view.value(words.role(one.role)))}}

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from ..classes import dataclass
 from ..model import Finding, Kind, Place, Severity
+from .chapters import Gate
 from .view import State, View
 
 WIDTH = 100
@@ -18,6 +19,10 @@ WIDEST_START = 44
 """Columns that what stands before a text may take, so that room is left for the text."""
 
 RED, YELLOW, GREEN, CYAN, BOLD, DIM = "31;1", "33;1", "32;1", "36", "1", "2"
+
+SHADES = {"fail": RED, "unchecked": YELLOW, "reservations": YELLOW, "pass": GREEN, "not_yet": YELLOW, "met": GREEN}
+VERDICT_MARGIN = 27
+"""Columns of what stands before a step's name."""
 
 # What a CI runner takes for a command of its own when a line begins with it, or, in the older form, has it anywhere.
 COMMAND = re.compile(r"::(?=[A-Za-z_-]+(?: |::))|##(?=\[|vso\[)")
@@ -64,9 +69,25 @@ class Terminal:
         if report.places:
             yield from self.block(f"{INDENT}{words.checked}: ", view.checked)
         yield from self.block(f"{INDENT}{words.date}: ", view.date)
+        if view.changes:
+            yield from self.block(INDENT, view.changed(view.changes))
+            if view.changes.why:
+                yield from self.block(INDENT, view.changes.why)
         for finding in view.to_mend:
             yield ""
             yield from self.finding(finding)
+        if view.changes and view.changes.since and view.changes.mended:
+            yield from self.heading(words.mended_since.format(count=len(view.changes.mended)))
+            for change in view.changes.mended:
+                yield from self.block(f"{INDENT}{change.code} ", change.text, GREEN)
+        if view.chapters:
+            yield from self.heading(words.steps)
+            for chapter in view.chapters:
+                yield from self.judged(words.step_verdicts[chapter.verdict], chapter.title, SHADES[chapter.verdict])
+        if view.gates:
+            yield from self.heading(words.gates)
+            for gate in view.gates:
+                yield from self.gate(gate)
         if view.external:
             yield from self.heading(f"{words.external} ({len(view.external)}). {words.external_note}")
             for number, finding in enumerate(view.external):
@@ -88,7 +109,8 @@ class Terminal:
         """What is wrong, where, which layer to mend and how; then what it has to do with."""
         view, words = self.view, self.view.words
         loud = finding.kind is Kind.VIOLATION and finding.severity in (Severity.CRITICAL, Severity.HIGH)
-        yield from self.block(f"{words.label(finding)}[{view.value(finding.code)}]: ", view.message(finding),
+        new = f"{words.new} " if view.is_new(finding) else ""
+        yield from self.block(f"{new}{words.label(finding)}[{view.value(finding.code)}]: ", view.message(finding),
                               RED if loud else YELLOW)
         if finding.place:
             # In one piece where it fits, so that a terminal makes a link of it.
@@ -105,6 +127,20 @@ class Terminal:
             yield from self.quoted(one.place)
         if about := ", ".join(view.value(text) for text in (finding.clause, finding.subject) if text):
             yield from self.labelled(words.clause if finding.clause else words.subject, about)
+
+    def judged(self, verdict: str, text: str, shade: str) -> Iterator[str]:
+        """A step or a condition behind how it is."""
+        start = INDENT + verdict
+        return self.block(start + " " * max(1, VERDICT_MARGIN - columns(start)), text, shade)
+
+    def gate(self, gate: Gate) -> Iterator[str]:
+        """A phase, and what it lacks."""
+        words = self.view.words
+        yield from self.judged(words.gate_states[gate.state], words.gate.format(phase=gate.phase, title=gate.title),
+                               SHADES[gate.state])
+        for one in gate.conditions:
+            if one.state != "met":
+                yield from self.block(INDENT * 2 + "- ", f"{one.text}: {one.evidence}; {words.missing}: {one.missing}")
 
     def quoted(self, place: Place) -> Iterator[str]:
         """The line of source at a place."""

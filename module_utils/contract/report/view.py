@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from ..classes import dataclass
 from ..model import SEVERITIES, Clause, Finding, Kind, Place, Report, Severity
+from .chapters import Changes, Chapter, Gate, Key, changes_of, chapters_of, gates_of
 from .words import LANGUAGES, Words
 
 Part = Literal["title", "message", "remedy"]
@@ -190,16 +191,67 @@ class View:
         return moment(self.report.date)
 
     @cached_property
+    def chapters(self) -> tuple[Chapter, ...]:
+        """The steps of a verification, the summary first."""
+        return chapters_of(self.report.facts.get("steps"), self.cell)
+
+    @cached_property
+    def gates(self) -> tuple[Gate, ...]:
+        """The phases, and what has to hold to enter the next one."""
+        return gates_of(self.report.facts.get("gates"), self.cell)
+
+    @cached_property
+    def changes(self) -> Changes | None:
+        """What is new or mended since the last report."""
+        return changes_of(self.report.facts.get("history"), self.cell)
+
+    def since(self, changes: Changes) -> str:
+        """When the last report was made."""
+        try:
+            return moment(datetime.datetime.fromisoformat(changes.since))
+        except ValueError:
+            return shown(changes.since, self.words)
+
+    def changed(self, changes: Changes) -> str:
+        """In a line, how many are new, mended and as they were."""
+        words = self.words
+        if not changes.since:
+            return words.first_report
+        parts = [words.new_since.format(count=len(changes.new)), words.mended_since.format(count=len(changes.mended)),
+                 words.unchanged.format(count=changes.unchanged)]
+        if changes.unseen:
+            parts.append(words.unseen.format(count=len(changes.unseen)))
+        return f"{words.since.format(date=self.since(changes))}: {', '.join(parts)}"
+
+    def is_new(self, finding: Finding) -> bool:
+        """Whether a finding was not in the last report."""
+        if not self.changes or not self.changes.since or finding.waiver:
+            return False
+        return key_of(finding) in self.changes.keys
+
+    def about(self, chapter: Chapter) -> tuple[tuple[int, Finding], ...]:
+        """The findings about a step, with their numbers."""
+        return tuple((number, one) for number, one in enumerate(self.report.findings)
+                     if key_of(one) in chapter.findings)
+
+    @cached_property
+    def plain_facts(self) -> tuple[tuple[str, Any], ...]:
+        """The facts that have no rendering of their own, by name."""
+        own = {name for name, found in (("steps", self.chapters), ("persistence", self.chapters), ("gates", self.gates),
+                                        ("history", self.changes)) if found}
+        return tuple((name, value) for name, value in sorted(self.report.facts.items()) if name not in own)
+
+    @cached_property
     def figures(self) -> tuple[tuple[str, str], ...]:
         """Facts of one value, by name."""
         return tuple((self.fact_name(name), self.cell(value))
-                     for name, value in sorted(self.report.facts.items()) if parts_of(value) is None)
+                     for name, value in self.plain_facts if parts_of(value) is None)
 
     @cached_property
     def tables(self) -> tuple[Table, ...]:
         """Facts of several columns, by name; every text is fit to be shown."""
         found = []
-        for name, value in sorted(self.report.facts.items()):
+        for name, value in self.plain_facts:
             if (parts := parts_of(value)) is None:
                 continue
             columns, rows = parts
@@ -223,6 +275,10 @@ class View:
             value = value.get(self.words.language, value["en"])
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)
         return shown(text, self.words)
+
+
+def key_of(finding: Finding) -> Key:
+    return finding.code, finding.clause, finding.subject, str(finding.layer)
 
 
 def counts(finding: Finding) -> bool:

@@ -85,6 +85,28 @@ class Words:
     """Names of facts and of their columns, in the order in which columns are shown; another one keeps its name."""
     yes: str
     no: str
+    steps: str
+    step_verdicts: Mapping[str, str]
+    """By ``chapters.VERDICTS``."""
+    gates: str
+    gate: str
+    gate_states: Mapping[str, str]
+    """By ``chapters.STATES``."""
+    evidence: str
+    missing: str
+    condition: str
+    first_report: str
+    since: str
+    new_since: str
+    mended_since: str
+    unchanged: str
+    unseen: str
+    changes: str
+    new: str
+    mended: str
+    not_seen: str
+    about: str
+    """Of a step's findings."""
 
     def label(self, finding: Finding) -> str:
         """How bad a finding is: a violation's severity, else its kind."""
@@ -189,6 +211,26 @@ EN = Words(
     },
     yes="yes",
     no="no",
+    steps="Verification of the living system",
+    step_verdicts={"pass": "PASS", "fail": "FAIL", "reservations": "PASS with reservations",
+                   "unchecked": "NOT CHECKED"},
+    gates="Phase gates",
+    gate="Phase {phase}: {title}",
+    gate_states={"met": "met", "not_yet": "not yet", "unchecked": "not checked"},
+    evidence="Evidence",
+    missing="Missing",
+    condition="To enter the next phase",
+    first_report="The first report that is kept of this inventory: there is nothing to compare it with.",
+    since="Since {date}",
+    new_since="{count} new",
+    mended_since="{count} mended",
+    unchanged="{count} as before",
+    unseen="{count} not looked at again",
+    changes="Changes",
+    new="new",
+    mended="mended",
+    not_seen="not looked at again",
+    about="Findings",
 )
 
 KO = Words(
@@ -301,6 +343,25 @@ KO = Words(
     },
     yes="예",
     no="아니오",
+    steps="클러스터 실전 검증 결과",
+    step_verdicts={"pass": "PASS", "fail": "FAIL", "reservations": "PASS (조건부)", "unchecked": "확인하지 않음"},
+    gates="Phase 진입 조건",
+    gate="Phase {phase}: {title}",
+    gate_states={"met": "충족", "not_yet": "미충족", "unchecked": "확인하지 않음"},
+    evidence="근거",
+    missing="필요한 것",
+    condition="다음 Phase 진입 조건",
+    first_report="이 인벤토리의 첫 보고서이므로 비교할 이전 보고서가 없다.",
+    since="{date} 이후",
+    new_since="신규 {count}건",
+    mended_since="해결 {count}건",
+    unchanged="변동 없음 {count}건",
+    unseen="재확인하지 않음 {count}건",
+    changes="변경 사항",
+    new="신규",
+    mended="해결",
+    not_seen="재확인하지 않음",
+    about="관련 항목",
 )
 
 

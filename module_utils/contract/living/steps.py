@@ -1,0 +1,787 @@
+"""Seed 001's verification of a cluster as tables: Steps 1 to 6, the node (2-1, 2-1-1) and the closing summary.
+
+Made of what the collectors saw (``LiveFacts``) and of the findings about it. What was not looked at is never PASS.
+"""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from ..model import Finding, Kind, Layer
+from ..spec import Contract, Folder
+from .wording import (
+    UNITS,
+    Cell,
+    Text,
+    Verdict,
+    age,
+    both,
+    cells_of,
+    chapter,
+    held,
+    judged,
+    marked,
+    moment,
+    size,
+    table,
+)
+
+STEPS = ("step_1", "step_2", "step_3", "step_4", "step_5", "step_6", "node")
+MODES = {"ReadWriteOnce": "RWO", "ReadOnlyMany": "ROX", "ReadWriteMany": "RWX", "ReadWriteOncePod": "RWOP"}
+KIS = re.compile(r"\bKIS\b|\bEGW\d+|koreainvestment", re.IGNORECASE)
+ERROR = re.compile(r"\b(ERROR|CRITICAL|FATAL|PANIC)\b|^Traceback ")
+LIVING = ("NODE", "LIVE", "FAULT", "PERSIST", "STEP")
+"""Prefixes of the codes that say how a living system is."""
+NEAREST = (
+    ("step_5", re.compile(r"persist")),
+    ("step_6", re.compile(r"postgres|database")),
+    ("step_3", re.compile(r"health|ready\b|endpoint|service|ports")),
+    ("step_4", re.compile(r"mount|write|paths|permissions|refus")),
+    ("step_1", re.compile(r"claim|volume|secret|pvc|replica|pods?\b")),
+)
+"""Where a finding belongs, by words of its clause and subject; else to Step 2."""
+
+GOOD = {"PodScheduled", "PodReadyToStartContainers", "Initialized", "ContainersReady", "Ready"}
+"""Conditions that have to be True; of others that may be there nobody asks that."""
+SHOWN_EVENTS = 15
+SHOWN_BODY = 120
+RECENT = 600
+"""Seconds."""
+NOT_SEEN = both("not looked at", "확인하지 않음")
+NO_POD = both("no pod", "Pod 없음")
+STATE, NAME, ITEM, RESULT = both("State", "상태"), both("Name", "이름"), both("Item", "항목"), both("Result", "결과")
+NODE_COLUMNS = (both("Item", "확인 항목"), both("How it is checked", "확인 방법"), both("Expected", "기대 상태"), STATE)
+
+
+class Live:
+    """Facts of a living system, asked by what they are about."""
+
+    def __init__(self, contract: Contract, live: Mapping[str, Any]) -> None:
+        self.contract = contract
+        self.nodes: Mapping[str, Mapping[str, Any]] = live.get("nodes") or {}
+        self.cluster: Mapping[str, Any] = live.get("cluster") or {}
+        self.answers = bool((self.cluster.get("api") or {}).get("answers"))
+        self.namespace = str(self.cluster.get("namespace") or "")
+        self.containers = {str(one.get("id", "")).rpartition("//")[2]: one
+                           for node in self.nodes.values() for one in node.get("containers") or ()}
+
+    @property
+    def now(self) -> float | None:
+        """When it was looked at, in seconds since 1970."""
+        times = [self.cluster.get("now"), *(node.get("now") for node in self.nodes.values())]
+        return max((one for one in times if one), default=None)
+
+    def since(self, epoch: float | None) -> float | None:
+        """Seconds since then."""
+        return None if epoch is None or self.now is None else self.now - epoch
+
+    def listed(self, key: str) -> list[Mapping[str, Any]]:
+        """A list of the cluster's facts."""
+        return list(self.cluster.get(key) or ())
+
+    def pods(self, workload: str = "", namespace: str = "") -> list[Mapping[str, Any]]:
+        """Pods of the app's namespace (or another one), of one workload when it is named."""
+        wanted = namespace or self.namespace
+        return [pod for pod in self.listed("pods") if pod.get("namespace", wanted) == wanted
+                and (not workload or str(pod.get("workload", "")).rpartition("/")[2] == workload)]
+
+    def staying(self, workload: str) -> list[Mapping[str, Any]]:
+        """Its pods that are not being deleted."""
+        return [pod for pod in self.pods(workload) if not pod.get("deleted")]
+
+    def inside(self, workload: str, container: str) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+        """Its pods, each with what was seen of a container through /proc (nothing: ``{}``)."""
+        found = []
+        for pod in self.staying(workload):
+            ids = [str(one.get("id") or "").rpartition("//")[2] for one in pod.get("containers") or ()
+                   if one.get("name") == container]
+            found.append((pod, self.containers.get(ids[0], {}) if ids else {}))
+        return found
+
+    @property
+    def app(self) -> tuple[str, str]:
+        """Workload and container of the app."""
+        return self.contract.app_workload.name, self.contract.app_container.name
+
+    def node_volume(self, volume: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """What is on a node's disk of a volume."""
+        for node in self.nodes.values():
+            for one in node.get("volumes") or ():
+                if one.get("path") == volume.get("path") or one.get("name") == volume.get("name"):
+                    found: Mapping[str, Any] = one
+                    return found
+        return None
+
+    def volume_of(self, claim: str) -> Mapping[str, Any] | None:
+        """The volume that a claim of the app's namespace is bound to."""
+        return next((one for one in self.listed("volumes") if one.get("claim") == f"{self.namespace}/{claim}"), None)
+
+
+def living(finding: Finding) -> bool:
+    """Whether a finding is about what runs, and not about files."""
+    return finding.code.partition("-")[0] in LIVING or finding.layer is Layer.EXTERNAL
+
+
+def step_of(finding: Finding) -> str:
+    """The step that a finding is about."""
+    if finding.code.startswith("NODE") or finding.layer is Layer.NODE:
+        return "node"
+    if finding.layer is Layer.EXTERNAL:
+        return "step_2"
+    if finding.values.get("step") in STEPS:
+        return finding.values["step"]
+    if finding.layer is Layer.CLUSTER:
+        return "node"
+    words = f"{finding.code} {finding.clause} {finding.subject}".lower()
+    return next((step for step, pattern in NEAREST if pattern.search(words)), "step_2")
+
+
+def chapters(
+    contract: Contract, live: Mapping[str, Any], findings: Iterable[Finding], *,
+    persistence: Mapping[str, Any] | None = None, last: Mapping[str, Any] | None = None,
+) -> list[dict[str, Any]]:
+    """All steps as data, the summary first (seed 001, cluster verification).
+
+    :param persistence: the result of Step 5, when it was asked for.
+    :param last: the result of the last time that it was.
+    """
+    seen = Live(contract, live)
+    about: dict[str, list[Finding]] = {step: [] for step in STEPS}
+    for one in findings:
+        if living(one):
+            about[step_of(one)].append(one)
+    made = [
+        step_1(seen, about["step_1"]), step_2(seen, about["step_2"]), step_3(seen, about["step_3"]),
+        step_4(seen, about["step_4"]), step_5(about["step_5"], persistence, last), step_6(seen, about["step_6"]),
+        of_node(seen, about["node"]),
+    ]
+    return [summary(seen, made, about), *made]
+
+
+# --- Step 1 -----------------------------------------------------------------------------------------
+
+
+def step_1(seen: Live, found: Sequence[Finding]) -> dict[str, Any]:
+    """Pods, claims and Secrets."""
+    tables = [pod_table(seen), claim_table(seen), secret_table(seen)]
+    return chapter("step_1", both("Step 1: Pods / PVCs / Secrets", "Step 1: Pod / PVC / Secret 상태"),
+                   judged(cells_of(*tables), found), tables, unanswered(seen), found)
+
+
+def unanswered(seen: Live) -> list[Text]:
+    """Why nothing is known of the cluster."""
+    if seen.answers:
+        return []
+    why = str((seen.cluster.get("api") or {}).get("why") or "it was not asked")
+    return [both(f"The cluster did not answer: {why}.", f"클러스터 응답 없음: {why}.")]
+
+
+def pod_table(seen: Live) -> dict[str, Any]:
+    """The pods as ``kubectl get pods -o wide`` has them; a workload of the contract without pods has a row, too."""
+    rows: list[list[Cell]] = []
+    for pod in sorted(seen.pods(), key=lambda one: str(one.get("name"))):
+        rows.append([str(pod.get("name")), ready_count(pod), held(pod_runs(pod), status_of(pod)),
+                     str(restarts(pod)), age(seen.since(pod.get("created"))), str(pod.get("ip") or "-")])
+    for workload in seen.contract.workloads.values():
+        missing = (workload.replicas if workload.replicas is not None else 1) - len(seen.staying(workload.name))
+        if missing > 0:
+            rows.append([f"{workload.kind}/{workload.name}", f"0/{missing}",
+                         held(False if seen.answers else None, NO_POD if seen.answers else NOT_SEEN),
+                         "-", "-", "-"])
+    return table("Pods", ["NAME", "READY", "STATUS", "RESTARTS", "AGE", "IP"], rows)
+
+
+def ready_count(pod: Mapping[str, Any]) -> str:
+    of_all = [one for one in pod.get("containers") or () if not one.get("init")]
+    return f"{sum(bool(one.get('ready')) for one in of_all)}/{len(of_all)}"
+
+
+def restarts(pod: Mapping[str, Any]) -> int:
+    return sum(int(one.get("restarts") or 0) for one in pod.get("containers") or ())
+
+
+def status_of(pod: Mapping[str, Any]) -> str:
+    """What ``kubectl get pods`` says of a pod: what keeps a container from running, else its phase."""
+    if pod.get("deleted"):
+        return "Terminating"
+    for one in pod.get("containers") or ():
+        if one.get("state") in ("waiting", "terminated") and one.get("reason"):
+            return str(one["reason"])
+    return str(pod.get("phase") or "?")
+
+
+def pod_runs(pod: Mapping[str, Any]) -> bool | None:
+    """Whether a pod runs and is ready; of one that is going nobody asks."""
+    if pod.get("deleted"):
+        return True
+    return bool(pod.get("ready")) and pod.get("phase") == "Running"
+
+
+def claims_of(contract: Contract) -> list[str]:
+    """Names of the contract's claims."""
+    return [one.name for one in contract.resources.values() if one.type == "claim"]
+
+
+def claim_table(seen: Live) -> dict[str, Any]:
+    """The contract's claims, and others that are there."""
+    known = {str(one.get("name")): one for one in seen.listed("claims")
+             if one.get("namespace", seen.namespace) == seen.namespace}
+    rows: list[list[Cell]] = []
+    for name in [*claims_of(seen.contract), *sorted(set(known) - set(claims_of(seen.contract)))]:
+        one = known.get(name)
+        if one is None:
+            state = held(False, both("missing", "없음")) if seen.answers else held(None, NOT_SEEN)
+            rows.append([name, "-", "-", "-", state])
+            continue
+        modes = ",".join(MODES.get(mode, mode) for mode in one.get("access_modes") or ())
+        rows.append([name, size(one.get("requested")), modes, str(one.get("class") or "-"),
+                     held(one.get("phase") == "Bound", str(one.get("phase")))])
+    return table("PVC", [NAME, both("Size", "용량"), "AccessMode", "StorageClass", STATE], rows)
+
+
+def secret_table(seen: Live) -> dict[str, Any]:
+    """The Secrets with the names of their keys, never a value."""
+    known: Mapping[str, Any] = seen.cluster.get("secrets") or {}
+    rows: list[list[Cell]] = []
+    for name in [*seen.contract.secrets, *sorted(set(known) - set(seen.contract.secrets))]:
+        one = known.get(name)
+        wanted = seen.contract.secrets.get(name)
+        if one is None:
+            rows.append([name, "-", "-", "-", "-",
+                         held(False, both("missing", "없음")) if seen.answers else held(None, NOT_SEEN)])
+            continue
+        keys = sorted(map(str, one.get("keys") or ()))
+        lacking = [key for key in wanted.required if key not in keys] if wanted else []
+        state: Cell = "-" if wanted is None else held(
+            not lacking, both(f"lacks {', '.join(lacking)}", f"누락: {', '.join(lacking)}") if lacking
+            else str(one.get("owner") or both("made by hand", "수동 생성")) if one.get("owner")
+            else both("made by hand", "수동 생성"))
+        rows.append([name, str(one.get("type") or "-"), str(len(keys)), ", ".join(keys),
+                     age(seen.since(one.get("created"))), state])
+    return table("Secrets", [NAME, both("Type", "종류"), both("Keys", "키 수"),
+                             both("Names of keys", "키 이름"), "AGE", STATE], rows)
+
+
+# --- Step 2 -----------------------------------------------------------------------------------------
+
+
+def step_2(seen: Live, found: Sequence[Finding]) -> dict[str, Any]:
+    """Conditions, containers, events and errors in the logs; those of the KIS API are outside (seed 001)."""
+    conditions: list[list[Cell]] = []
+    of_containers: list[list[Cell]] = []
+    logs: list[list[Cell]] = []
+    known = {container.name for _, container in seen.contract.containers()}
+    for pod in seen.pods():
+        name = str(pod.get("name"))
+        stated = {kind: str((one or {}).get("status")) for kind, one in (pod.get("conditions") or {}).items()}
+        bad = any(status != "True" for kind, status in stated.items() if kind in GOOD) and not pod.get("deleted")
+        conditions.append([name, held(not bad if stated else None,
+                                      ", ".join(f"{kind}={status}" for kind, status in stated.items()) or NOT_SEEN)])
+        for one in pod.get("containers") or ():
+            last = one.get("last") or {}
+            ended = " ".join(str(part) for part in (last.get("reason"), last.get("exit_code"), moment(
+                last["finished"]) if last.get("finished") else None) if part not in (None, ""))
+            done = bool(one.get("init")) and one.get("state") == "terminated" and one.get("exit_code") == 0
+            of_containers.append([name, str(one.get("name")), held(
+                one.get("state") == "running" or done or bool(pod.get("deleted")),
+                str(one.get("state")) + (f": {one['reason']}" if one.get("reason") else "")),
+                age(seen.since(one.get("started"))), ended or "-", str(one.get("image") or "-")])
+            if one.get("name") in known or one.get("log"):
+                logs.append([name, str(one.get("name")), *log_cells(one.get("log"))])
+    events = event_table(seen)
+    tables = [
+        table(both("Conditions", "Conditions"), ["Pod", both("Conditions", "상태 조건")], conditions),
+        table(both("Containers", "컨테이너"), ["Pod", both("Container", "컨테이너"), STATE,
+                                         both("Runs for", "가동 시간"), both("Ended before", "이전 종료"),
+                                         both("Image", "이미지")], of_containers),
+        events,
+        table(both("Errors in the logs", "에러 로그"),
+              ["Pod", both("Container", "컨테이너"), both("Lines read", "읽은 줄"), both("Own errors", "에러"),
+               both("KIS API (outside)", "KIS API (외부)")], logs),
+    ]
+    notes = unanswered(seen)
+    if seen.answers and not events["rows"]:
+        notes.append(both("Warnings of the last hour: none.", "최근 1시간 Warning 이벤트: 없음."))
+    verdict = judged(cells_of(*tables), found)
+    return chapter("step_2", both("Step 2: pods in detail, and logs", "Step 2: Pod 상세 상태 및 로그"), verdict, tables,
+                   notes, found)
+
+
+def log_cells(lines: Sequence[str] | None) -> list[Cell]:
+    """How many lines of a log were read, its errors, and those of the KIS API."""
+    if not lines:
+        return [held(None, NOT_SEEN), "-", "-"]
+    own, outside, read = errors(lines)
+    return [str(read), marked(Verdict.RESERVED if own else Verdict.PASS, str(own)),
+            marked(Verdict.RESERVED if outside else Verdict.PASS, str(outside))]
+
+
+def errors(lines: Sequence[str] | None) -> tuple[int, int, int]:
+    """Errors of a log: own ones, those of the KIS API, and how many lines were read."""
+    own = outside = 0
+    for line in lines or ():
+        if not is_error(line):
+            continue
+        if KIS.search(line):
+            outside += 1
+        else:
+            own += 1
+    return own, outside, len(lines or ())
+
+
+def is_error(line: str) -> bool:
+    """Whether a line of a log, as text or JSON, is an error."""
+    try:
+        body = json.loads(line) if line.startswith("{") else None
+    except ValueError:
+        body = None
+    if isinstance(body, dict) and (level := body.get("level") or body.get("levelname") or body.get("severity")):
+        return str(level).upper() in {"ERROR", "CRITICAL", "FATAL", "PANIC"}
+    return bool(ERROR.search(line))
+
+
+def event_table(seen: Live) -> dict[str, Any]:
+    """What the cluster warned of within the hour, the latest first; of all else it is told how much there was."""
+    warnings = [one for one in seen.listed("events") if one.get("type") == "Warning"]
+    warnings.sort(key=lambda one: (not lasting(seen, one), -(one.get("last") or 0)))
+    rows: list[list[Cell]] = [[
+        f"{one.get('kind')}/{one.get('name')}",
+        marked(Verdict.RESERVED, str(one.get("reason"))) if lasting(seen, one) else str(one.get("reason") or ""),
+        str(one.get("message") or ""), str(one.get("count") or 1), age(seen.since(one.get("last")))]
+        for one in warnings[:SHOWN_EVENTS]]
+    others = len(seen.listed("events")) - len(rows)
+    title = both("Warnings of the last hour" + (f" (and {others} other events)" if others else ""),
+                 "최근 1시간 Warning 이벤트" + (f" (그 외 이벤트 {others}건)" if others else ""))
+    return table(title, [both("Object", "대상"), both("Reason", "사유"), both("Message", "내용"), both("Times", "횟수"),
+                         both("Ago", "경과")], rows)
+
+
+def lasting(seen: Live, event: Mapping[str, Any]) -> bool:
+    """Whether a warning may still be true: not when the pod has become ready since, and else for ten minutes."""
+    last = event.get("last") or 0
+    for pod in seen.listed("pods"):
+        if event.get("kind") == "Pod" and pod.get("name") == event.get("name"):
+            ready = (pod.get("conditions") or {}).get("Ready") or {}
+            return not (pod.get("ready") and last <= (ready.get("since") or 0))
+    return event.get("namespace") in (seen.namespace, "", None) and (seen.since(last) or 0) < RECENT
+
+
+# --- Step 3 -----------------------------------------------------------------------------------------
+
+
+def step_3(seen: Live, found: Sequence[Finding]) -> dict[str, Any]:
+    """Health from inside the pods, and through the Service."""
+    workload, container = seen.app
+    routes = seen.contract.app.routes
+    rows: list[list[Cell]] = []
+    for pod, inside in seen.inside(workload, container):
+        said = (inside.get("inside") or {}).get("http") or {}
+        rows += [http_row(both(f"inside {pod.get('name')}", f"Pod 내부 {pod.get('name')}"), route, said.get(route))
+                 for route in routes]
+    if not rows:
+        rows += [http_row(both("inside the pod", "Pod 내부"), route, None) for route in routes]
+    through = seen.cluster.get("http") or {}
+    rows += [http_row("Service", route, through.get(route)) for route in routes]
+    tables = [table("Health", [both("From", "위치"), both("Page", "경로"), both("Status", "응답 코드"),
+                               both("Answer", "응답"), both("Seconds", "초")], rows)]
+    return chapter("step_3", both("Step 3: health", "Step 3: Health Check 실전 검증"),
+                   judged(cells_of(*tables), found), tables, (), found)
+
+
+def http_row(place: Text, route: str, said: Mapping[str, Any] | None) -> list[Cell]:
+    if not said:
+        return [place, route, held(None, NOT_SEEN), "-", "-"]
+    status, seconds = said.get("status"), said.get("seconds")
+    text = str(said.get("why") or "") if status is None else str(said.get("body") or "")
+    return [place, route, held(status == 200, str(status) if status is not None else both("no answer", "응답 없음")),
+            text if len(text) <= SHOWN_BODY else f"{text[:SHOWN_BODY]}…", "-" if seconds is None else f"{seconds:.3f}"]
+
+
+# --- Step 4 -----------------------------------------------------------------------------------------
+
+
+def step_4(seen: Live, found: Sequence[Finding]) -> dict[str, Any]:
+    """Mounts and writes at every path of the contract, and refusal everywhere else."""
+    workload, container = seen.app
+    mounts: list[list[Cell]] = []
+    refusals: list[list[Cell]] = []
+    who: list[list[Cell]] = []
+    for pod, inside in seen.inside(workload, container) or [({}, {})]:
+        name = str(pod.get("name") or seen.app[0])
+        probe = inside.get("inside") or {}
+        mounts += [mount_row(seen, name, folder, inside, probe) for folder in seen.contract.paths.values()
+                   if not folder.optional]
+        for path, one in sorted((probe.get("refusals") or {}).items()):
+            refusals.append([path, held(one.get("refused"), str(one.get("why") or "")), name])
+        if not probe.get("refusals"):
+            refusals.append([both("outside of the volumes", "볼륨 밖의 경로"), held(None, NOT_SEEN), name])
+        if inside:
+            who.append([name, ":".join(str(one[1] if len(one) > 1 else one[0]) for one in
+                                       (inside.get("uids") or [None], inside.get("gids") or [None])),
+                        ", ".join(map(str, inside.get("groups") or ())) or "-",
+                        held(inside.get("root_read_only"), "readOnlyRootFilesystem" if inside.get("root_read_only")
+                             else both("root is writable", "루트 파일시스템 쓰기 가능")),
+                        held(inside.get("no_new_privs"), "no_new_privs")])
+    for database, mine in seen.contract.workloads.items():
+        if database != workload:
+            for target, mount in next(iter(mine.containers.values())).volumes.items():
+                if seen.contract.resources[mount.source].type == "claim":
+                    mounts += [other_mount(seen, pod, target, mount.source, inside)
+                               for pod, inside in seen.inside(database, next(iter(mine.containers)))]
+    tables = [
+        table(both("Mounts and writes", "볼륨 마운트 및 쓰기"),
+              [both("Path", "경로"), both("Mount", "마운트"), both("Mode", "모드"), both("Write", "쓰기"),
+               both("Owner", "소유자"), "Pod"], mounts),
+        table(both("Writes that have to be refused", "거부되어야 하는 쓰기"),
+              [both("Path", "경로"), both("Refused", "거부"), "Pod"], refusals),
+        table(both("Who it runs as", "실행 사용자"), ["Pod", "uid:gid", both("Groups", "그룹"), both("Root", "루트"),
+                                               both("Privileges", "권한 상승 차단")], who),
+    ]
+    return chapter("step_4", both("Step 4: mounts and writes", "Step 4: 볼륨 마운트 및 쓰기 검증"),
+                   judged(cells_of(*tables), found), tables, (), found)
+
+
+def covering(contract: Contract, path: str) -> tuple[str, str]:
+    """The mount of the app's container that a path is under, and what is behind it."""
+    targets = [target for target in contract.app_container.volumes
+               if path == target or path.startswith(target.rstrip("/") + "/")]
+    target = max(targets, key=len, default="")
+    return target, contract.app_container.volumes[target].source if target else ""
+
+
+def mount_row(
+    seen: Live, pod: str, folder: Folder, inside: Mapping[str, Any], probe: Mapping[str, Any]
+) -> list[Cell]:
+    target, source = covering(seen.contract, folder.path)
+    mount = next((one for one in inside.get("mounts") or () if one.get("target") == target), None)
+    written = (probe.get("writes") or {}).get(folder.path)
+    mode = held(None, NOT_SEEN) if not inside else held(False, both("not mounted", "마운트 없음")) if mount is None \
+        else held(not mount.get("read_only"), "ro" if mount.get("read_only") else "rw")
+    return [folder.path, source, mode,
+            held(None, NOT_SEEN) if not written else held(bool(written.get("ok")), str(written.get("why") or "ok")),
+            owner_of(seen, source), pod]
+
+
+def other_mount(seen: Live, pod: Mapping[str, Any], target: str, source: str, inside: Mapping[str, Any]) -> list[Cell]:
+    """A claim of another workload: mounted, and nothing is written there."""
+    mount = next((one for one in inside.get("mounts") or () if one.get("target") == target), None)
+    mode = held(None, NOT_SEEN) if not inside else held(mount is not None and not mount.get("read_only"),
+                                                        "rw" if mount else both("not mounted", "마운트 없음"))
+    return [target, source, mode, "-", owner_of(seen, source), str(pod.get("name"))]
+
+
+def owner_of(seen: Live, source: str) -> str:
+    """Owner and mode of what is behind a volume, on the node."""
+    resource = seen.contract.resources[source]
+    one: Mapping[str, Any] | None = None
+    if resource.type == "claim":
+        volume = seen.volume_of(source)
+        one = seen.node_volume(volume) if volume else None
+    elif resource.type == "hostPath":
+        one = next((node["folders"][path] for node in seen.nodes.values()
+                    if (path := resource.params.get("path")) in (node.get("folders") or {})), None)
+    if not one or one.get("uid") is None:
+        return "-"
+    return f"{one['uid']}:{one['gid']} {one.get('mode') or ''}".strip()
+
+
+# --- Step 5 -----------------------------------------------------------------------------------------
+
+
+def step_5(
+    found: Sequence[Finding], result: Mapping[str, Any] | None, last: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """What was there before and after the pods were deleted; not asked for, the date of the last time it was."""
+    title = both("Step 5: data survives the pods", "Step 5: 데이터 영속성 검증 (Pod 삭제 -> 재생성)")
+    if result is None:
+        notes: list[Text] = [both("The pods were not deleted this time; ask for it by name.",
+                                  "이번에는 Pod를 삭제하지 않았다. 명시적으로 요청해야 실행한다.")]
+        if last:
+            well = persisted(last)
+            notes.append(both(
+                f"The last time, on {moment(last.get('date'))}: {'nothing was lost' if well else 'it failed'}.",
+                f"마지막 실행 {moment(last.get('date'))}: {'데이터 손실 없음' if well else '실패'}."))
+        else:
+            notes.append(both("It was never asked for from here.", "여기서 실행한 기록이 없다."))
+        return chapter("step_5", title, judged([held(None)], found), [], notes, found)
+    rows: list[list[Cell]] = [[both("When", "실행 일시"), moment(result.get("date"))]]
+    if why := result.get("why"):
+        rows.append([RESULT, held(False if result.get("deleted") else None, str(why))])
+    deleted = result.get("deleted")
+    rows.append([both("Deleted pods", "삭제한 Pod"), ", ".join(map(str, deleted)) if isinstance(deleted, list) else
+                 both("deleted, and not ready again", "삭제 후 복구되지 않음") if deleted else "-"])
+    if result.get("started"):
+        rows.append([both("New pods", "재생성된 Pod"), ", ".join(map(str, result["started"]))])
+    if result.get("seconds") is not None:
+        rows.append([both("Ready again after", "복구 시간"),
+                     both(f"{result['seconds']} s", f"{result['seconds']}초")])
+    if "lost" in result:
+        rows.append([both("Files before / after", "파일 수 (전 / 후)"),
+                     f"{result.get('files_before')} / {result.get('files_after')}"])
+        before, after = (total(result.get(key)) for key in ("rows_before", "rows_after"))
+        rows.append([both("Rows before / after", "DB 행 수 (전 / 후)"),
+                     held(None if before is None or after is None else after >= before, f"{before} / {after}")])
+        lost = list(map(str, result.get("lost") or ()))
+        rows.append([both("Lost", "손실"), held(not lost, "; ".join(lost) or both("nothing", "없음"))])
+    for page, said in (result.get("health") or {}).items():
+        body = said if isinstance(said, str) else json.dumps(said, ensure_ascii=False)
+        well = said.get("status") == 200 if isinstance(said, Mapping) and isinstance(said.get("status"), int) else True
+        rows.append([both(f"{page} afterwards", f"{page} 재확인"), held(well, body[:SHOWN_BODY])])
+    tables = [table(both("Deleted and made again", "Pod 삭제 -> 재생성"), [ITEM, RESULT], rows)]
+    return chapter("step_5", title, judged(cells_of(*tables), found), tables, (), found)
+
+
+def total(rows: object) -> int | None:
+    """Rows of a database: of all tables, when they are told by table."""
+    if isinstance(rows, Mapping):
+        return sum(int(count) for count in rows.values())
+    return int(rows) if isinstance(rows, int) else None
+
+
+def persisted(result: Mapping[str, Any]) -> bool:
+    """Whether nothing was lost in a Step 5."""
+    before, after = total(result.get("rows_before")), total(result.get("rows_after"))
+    return not result.get("why") and not result.get("lost") and bool(result.get("deleted")) and (
+        before is None or (after is not None and after >= before))
+
+
+# --- Step 6 -----------------------------------------------------------------------------------------
+
+
+def step_6(seen: Live, found: Sequence[Finding]) -> dict[str, Any]:
+    """PostgreSQL: its pod, its answers, its log."""
+    rows: list[list[Cell]] = []
+    names = [name for name in seen.contract.workloads if name != seen.app[0]]
+    for workload in names:
+        container = next(iter(seen.contract.workloads[workload].containers))
+        pods = seen.inside(workload, container)
+        if not pods:
+            rows.append([workload, held(False if seen.answers else None, NO_POD), *["-"] * 5])
+        for pod, inside in pods:
+            said = (inside.get("inside") or {}).get("postgres") or {}
+            log = next((one.get("log") for one in pod.get("containers") or () if one.get("name") == container), None)
+            own, _, read = errors(log)
+            answer = held(None, NOT_SEEN) if not said else held(
+                bool(said.get("ready")), str(said.get("version") or said.get("why") or ""))
+            rows.append([
+                str(pod.get("name")), held(pod_runs(pod), f"{ready_count(pod)} {status_of(pod)}"), str(restarts(pod)),
+                age(seen.since(pod.get("created"))), answer, size(said.get("size_bytes")),
+                held(None, NOT_SEEN) if not log else marked(
+                    Verdict.RESERVED if own else Verdict.PASS, both(f"{own} in {read} lines", f"{read}줄 중 {own}건"))])
+    workload, container = seen.app
+    reach: list[list[Cell]] = []
+    for pod, inside in seen.inside(workload, container):
+        for target, one in ((inside.get("inside") or {}).get("connects") or {}).items():
+            reach.append([str(pod.get("name")), target, held(bool(one.get("ok")), str(one.get("why") or "ok"))])
+    tables = [
+        table("PostgreSQL", ["Pod", STATE, "RESTARTS", "AGE", both("Answers", "응답"), both("Size", "크기"),
+                             both("Errors", "에러 로그")], rows),
+        table(both("Reached from the app", "앱에서의 연결"), ["Pod", both("Address", "주소"), both("Reached", "연결")],
+              reach),
+    ]
+    return chapter("step_6", both("Step 6: PostgreSQL", "Step 6: PostgreSQL 상태"), judged(cells_of(*tables), found),
+                   tables, (), found)
+
+
+# --- the node ---------------------------------------------------------------------------------------
+
+
+def of_node(seen: Live, found: Sequence[Finding]) -> dict[str, Any]:
+    """Seed 001's section 2-1 and 2-1-1: what was checked of each node, how, and what it should be."""
+    tables = [table(both(f"Node {host}", f"노드 {host}"),
+                    NODE_COLUMNS, node_rows(seen, node))
+              for host, node in seen.nodes.items()]
+    tables.append(table(both("Cluster", "클러스터"), NODE_COLUMNS, cluster_rows(seen)))
+    tables.append(table(
+        both("PVC - folder of the node - mount - path of the app", "PVC ↔ Node Disk ↔ Pod 경로 매핑"),
+        ["PVC", both("Folder on the node", "Node 실제 경로"), "Pod mountPath", both("Used by the app", "App 사용 경로"),
+         both("State", "검증")], path_rows(seen)))
+    notes: list[Text] = [] if seen.nodes else [both("No node was looked at.", "확인한 노드 없음.")]
+    verdict = judged([*cells_of(*tables), *([] if seen.nodes else [held(None)])], found)
+    return chapter("node", both("The node (2-1)", "server (K3s 노드) (2-1)"), verdict, tables, notes, found)
+
+
+def node_rows(seen: Live, node: Mapping[str, Any]) -> list[list[Cell]]:
+    """What a node has to be."""
+    contract, rows = seen.contract, list[list[Cell]]()
+    k3s = node.get("k3s") or {}
+    unit = "k3s-agent" if k3s.get("role") == "agent" else "k3s"
+    wanted = str(contract.cluster.get("k3s") or "")
+    runs = k3s.get("active") == "active" if k3s else None
+    rows.append(["K3s", f"systemctl status {unit}", f"active, {wanted}".rstrip(", "),
+                 held(runs if not wanted or runs is None else runs and k3s.get("version") == wanted,
+                      f"{k3s.get('active') or '?'} {k3s.get('version') or ''}".strip() if k3s else NOT_SEEN)])
+    if disk := contract.node.get("disk"):
+        storage = node.get("storage") or {}
+        free = storage.get("free")
+        rows.append([both("Free disk", "노드 디스크 여유"), f"df -h {disk['path']}",
+                     both(f"{disk['free']} or more", f"{disk['free']} 이상 여유"),
+                     held(None if free is None else free >= quantity(str(disk["free"])),
+                          NOT_SEEN if free is None else both(f"{size(free)} free", f"{size(free)} 여유"))])
+        rows.append([both("Where volumes are", "PVC 실제 저장 위치"), f"ls {disk['path']}",
+                     both("a folder for each PVC", "PVC별 디렉토리 존재"),
+                     held(storage.get("exists"), both(f"{len(node.get('volumes') or ())} folders",
+                                                      f"디렉토리 {len(node.get('volumes') or ())}개"))])
+    for path, rule in (contract.node.get("folders") or {}).items():
+        one = (node.get("folders") or {}).get(path)
+        owner = f"{rule['uid']}:{rule['gid']} {rule['mode']}"
+        real = None if one is None else f"{one.get('uid')}:{one.get('gid')} {one.get('mode')}" if one.get("exists") \
+            else both("missing", "없음")
+        rows.append([both("Folder of settings", "hostPath config 경로 권한"), f"stat {path}", owner,
+                     held(None if real is None else real == owner, NOT_SEEN if real is None else real)])
+    if zone := contract.node.get("timezone"):
+        rows.append([both("Time zone", "시간대"), "timedatectl", zone,
+                     held(None if not node.get("timezone") else node["timezone"] == zone,
+                          str(node.get("timezone") or "") or NOT_SEEN)])
+    clock = node.get("clock_synchronized")
+    rows.append([both("Clock", "시각 동기화"), "timedatectl", both("synchronized", "동기화됨"),
+                 # A container has the clock of its machine: nobody there knows who keeps it right.
+                 held(True, both("synchronized", "동기화됨")) if clock else marked(
+                     Verdict.RESERVED, both("nobody keeps it right here", "이 노드에서는 동기화하지 않음")
+                     if clock is False else NOT_SEEN)])
+    through = (node.get("firewall") or {}).get("lets_pods_through") or {}
+    known = [through.get("input"), through.get("forward")]
+    rows.append([both("Firewall", "방화벽"), "iptables -S", both("lets pods through", "Pod 트래픽 허용"),
+                 held(None if None in known else all(known), NOT_SEEN if None in known
+                      else both("lets them through", "허용") if all(known)
+                      else both("eats pod traffic", "Pod 트래픽 차단"))])
+    return rows
+
+
+def quantity(text: str) -> int:
+    """Bytes of a Kubernetes quantity such as ``36Gi``."""
+    match = re.fullmatch(r"(\d+)(Ki|Mi|Gi|Ti)?", text)
+    if not match:
+        return 0
+    return int(match[1]) << 10 * UNITS.index(match[2] or "")
+
+
+def cluster_rows(seen: Live) -> list[list[Cell]]:
+    """What the cluster has to be."""
+    contract, rows = seen.contract, list[list[Cell]]()
+    wanted = str(contract.cluster.get("k3s") or "")
+    for node in seen.listed("nodes"):
+        rows.append([both(f"Node {node.get('name')}", f"노드 {node.get('name')}"), "kubectl get nodes -o wide",
+                     f"STATUS=Ready, {wanted}".rstrip(", "),
+                     held(bool(node.get("ready")) and (not wanted or node.get("version") == wanted),
+                          f"{'Ready' if node.get('ready') else 'NotReady'} {node.get('version') or ''}".strip())])
+    if not seen.listed("nodes"):
+        rows.append([both("Nodes", "노드"), "kubectl get nodes -o wide", "STATUS=Ready", held(None, NOT_SEEN)])
+    if rule := contract.cluster.get("storageClass"):
+        one = next((one for one in seen.listed("storage_classes") if one.get("name") == rule["name"]), None)
+        expected = f"{rule['name']} (default)" if rule.get("default") else rule["name"]
+        rows.append(["StorageClass", "kubectl get sc", expected,
+                     held((one is not None and (not rule.get("default") or bool(one.get("default"))))
+                          if seen.answers else None,
+                          NOT_SEEN if not seen.answers else both("missing", "없음") if one is None else
+                          f"{one['name']}{' (default)' if one.get('default') else ''}, {one.get('reclaim')}")])
+    for rule in contract.cluster.get("pods") or ():
+        label, namespace = str(rule.get("label") or ""), str(rule["namespace"])
+        key, _, value = label.partition("=")
+        pods = [pod for pod in seen.pods(namespace=namespace)
+                if not label or (pod.get("labels") or {}).get(key) == value]
+        rows.append([value or namespace, f"kubectl get pods -n {namespace}" + (f" -l {label}" if label else ""),
+                     "Running", held(None, NOT_SEEN) if not seen.answers else held(
+                         any(map(pod_runs, pods)) if pods else False,
+                         ", ".join(f"{pod.get('name')} {status_of(pod)}" for pod in pods) or NO_POD)])
+    return rows
+
+
+def path_rows(seen: Live) -> Iterator[list[Cell]]:
+    """Every claim from the cluster down to the disk and up to the app."""
+    for workload, container in seen.contract.containers():
+        for target, mount in container.volumes.items():
+            if seen.contract.resources[mount.source].type != "claim":
+                continue
+            volume = seen.volume_of(mount.source)
+            on_disk = seen.node_volume(volume) if volume else None
+            mounted = [any(one.get("target") == target for one in inside.get("mounts") or ())
+                       for _, inside in seen.inside(workload.name, container.name) if inside]
+            if not seen.answers:
+                state = held(None, NOT_SEEN)
+            elif volume is None:
+                state = held(False, both("no volume", "볼륨 없음"))
+            elif on_disk is None or not mounted:
+                state = held(None, NOT_SEEN)
+            else:
+                state = held(all(mounted), f"{size(on_disk.get('bytes'))}, {on_disk.get('files')} files"
+                             if all(mounted) else both("not mounted", "마운트 없음"))
+            yield [mount.source, str((volume or {}).get("path") or "-"), target, used_by(seen.contract, target), state]
+
+
+def used_by(contract: Contract, target: str) -> str:
+    """What of the app uses a mount: the functions of the paths on it."""
+    functions = [f"{folder.function}()" for folder in contract.paths.values()
+                 if folder.function and not folder.optional and covering(contract, folder.path)[0] == target]
+    return ", ".join(functions) or posixpath.basename(target)
+
+
+# --- the summary ------------------------------------------------------------------------------------
+
+
+def summary(
+    seen: Live, made: Sequence[Mapping[str, Any]], about: Mapping[str, Sequence[Finding]]
+) -> dict[str, Any]:
+    """Seed 001's closing table."""
+    by_name = {str(one["id"]): Verdict(one["verdict"]) for one in made}
+    workloads = {name: [pod for pod in seen.staying(name) if pod_runs(pod)] for name in seen.contract.workloads}
+    pods = judged(cells_of(pod_table(seen)), ())
+    claims = judged(cells_of(claim_table(seen)), ())
+    read_only, written = (judged((row[column] for one in made if one["id"] == "step_4"
+                                  for part in one["tables"][index:index + 1] for row in part["rows"]), ())
+                          for index, column in ((1, 1), (0, 3)))
+    step_5_notes = next(one for one in made if one["id"] == "step_5")
+    rows: list[list[Cell]] = [
+        ["Pod Running + READY", shown(pods),
+         both(", ".join(f"{len(of)} {name}" for name, of in workloads.items()),
+              " + ".join(f"{name} {len(of)}개" for name, of in workloads.items()))],
+        [both(f"{len(claims_of(seen.contract))} PVCs Bound", f"PVC {len(claims_of(seen.contract))}개 Bound"),
+         shown(claims), str((seen.contract.cluster.get("storageClass") or {}).get("name") or "")],
+    ]
+    secrets = {str(row[0]): row for row in secret_table(seen)["rows"]}
+    for name in seen.contract.secrets:
+        row = secrets[name]
+        rows.append([both(f"Secret {name}", f"{name} 존재"), shown(judged(row, ())),
+                     f"{row[2]} keys" if row[2] != "-" else ""])
+    rows += [
+        ["Health Check 200 OK", shown(by_name["step_3"]), ""],
+        [both("readOnlyRootFilesystem holds", "readOnlyRootFilesystem 호환"), shown(read_only), ""],
+        [both("Volumes can be written", "볼륨 쓰기 가능"), shown(written), ""],
+        [both("Data survives the pods", "데이터 영속성 (Pod 재생성)"), shown(by_name["step_5"]),
+         step_5_notes["notes"][-1] if step_5_notes["notes"] else ""],
+        [both("PostgreSQL is stable", "PostgreSQL 안정성"), shown(by_name["step_6"]), ""],
+        [both("Node", "server (K3s 노드)"), shown(by_name["node"]), ""],
+        [both("KIS API collects (outside)", "KIS API 수집 기능 (외부)"), *collecting(seen, about["step_2"])],
+    ]
+    counted = [one for one in by_name.values()]
+    worst = next((one for one in (Verdict.FAIL, Verdict.UNCHECKED, Verdict.RESERVED) if one in counted), Verdict.PASS)
+    # Step 5 disturbs and is asked for by name, so that it was not is no doubt about the rest.
+    if worst is Verdict.UNCHECKED and [name for name, one in by_name.items() if one is worst] == ["step_5"]:
+        worst = Verdict.RESERVED
+    rows.sort(key=lambda row: list(Verdict).index(Verdict(row[1]["verdict"])) if isinstance(row[1], dict) else 9)
+    return chapter("summary", both("Summary", "클러스터 검증 종합"), worst,
+                   [table("", [ITEM, RESULT, both("Remark", "비고")], rows)])
+
+
+def shown(verdict: Verdict) -> Cell:
+    """A verdict alone in a cell; its word is the rendering's."""
+    return marked(verdict)
+
+
+def collecting(seen: Live, found: Sequence[Finding]) -> tuple[Cell, Text]:
+    """Whether data arrives from outside: what the KIS API refuses is not ours (seed 001)."""
+    outside = [one for one in found if one.kind is Kind.EXTERNAL]
+    newest = (seen.cluster.get("jsonl") or {}).get("newest")
+    if outside:
+        return marked(Verdict.RESERVED), outside[0].actual
+    if newest is None:
+        return marked(Verdict.UNCHECKED), NOT_SEEN
+    when = age(seen.since(newest))
+    if (seen.since(newest) or 0) > 900:
+        return marked(Verdict.UNCHECKED), both(f"newest JSONL {when} ago; the market may be closed",
+                                               f"최근 JSONL {when} 전 (장 마감 시간일 수 있음)")
+    return marked(Verdict.PASS), both(f"newest JSONL {when} ago", f"최근 JSONL {when} 전")
