@@ -21,6 +21,7 @@ from typing import Any
 from urllib.parse import quote
 
 from .api import Api, ApiProblem
+from .containers import environ, main_processes
 from .redact import Redaction, is_secret, secret_values
 
 Object = dict[str, Any]
@@ -45,7 +46,6 @@ PAGE_CHARACTERS = 500
 WALK_SECONDS = 1.0
 KINDS = {"Deployment": "deployments", "StatefulSet": "statefulsets", "DaemonSet": "daemonsets"}
 REVISION = re.compile(r"-[0-9a-z]{5,10}$")
-CONTAINER = re.compile(r"[0-9a-f]{64}")
 BUNDLES = "/run/k3s/containerd/io.containerd.runtime.v2.task/k8s.io"
 """Where K3s' containerd keeps what each container was started with."""
 
@@ -195,7 +195,7 @@ class Collector:
                    for one in self.secrets}
         found: dict[str, dict[str, dict[str, dict[str, str]]]] = {"Secret": {}, "ConfigMap": {}}
         mine = [pod for pod in pods if pod["metadata"].get("namespace") == self.namespace]
-        processes = pids(self.proc) if mine else {}
+        processes = {identity: pid for (_, identity), pid in main_processes(self.proc).items()} if mine else {}
         for pod in mine:
             for status in (pod.get("status") or {}).get("containerStatuses") or []:
                 if "running" not in (status.get("state") or {}):
@@ -203,7 +203,7 @@ class Collector:
                 spec: Object = next((one for one in pod["spec"]["containers"] if one["name"] == status["name"]), {})
                 identity = str(status.get("containerID") or "").rpartition("//")[2]
                 pid = processes.get(identity)
-                real = environment(pid, self.proc) if pid else None
+                real = self.environ(pid) if pid else None
                 begun: dict[str, str] | None = None
                 for variable, (kind, owner, key) in sources(spec, secrets, maps).items():
                     now = (secrets if kind == "Secret" else maps).get(owner, {}).get(key)
@@ -214,6 +214,13 @@ class Collector:
                         verdict = verdict_of(begun.get(variable), now)
                     found[kind].setdefault(name(pod), {}).setdefault(status["name"], {})[variable] = verdict
         return found["Secret"], found["ConfigMap"]
+
+    def environ(self, pid: int) -> dict[str, str] | None:
+        """What a process was started with; None when it has ended."""
+        try:
+            return environ(pid, self.proc) or None
+        except OSError:
+            return None
 
     # --- words ----------------------------------------------------------------------------------
 
@@ -570,27 +577,6 @@ def recent(events: list[Object], now: float) -> list[Object]:
 
 
 # --- processes ------------------------------------------------------------------------------------
-
-
-def pids(proc: str = "/proc") -> dict[str, int]:
-    """The first process of each container of this node, by the container's id."""
-    found: dict[str, int] = {}
-    for entry in sorted(int(one) for one in os.listdir(proc) if one.isdigit()):
-        with contextlib.suppress(OSError):
-            ids = CONTAINER.findall(Path(proc, str(entry), "cgroup").read_text())
-            if ids:
-                found.setdefault(ids[-1], entry)
-    return found
-
-
-def environment(pid: int, proc: str = "/proc") -> dict[str, str] | None:
-    """The environment that a process was started with; None when it is gone."""
-    try:
-        raw = Path(proc, str(pid), "environ").read_bytes()
-    except OSError:
-        return None
-    pairs = (one.decode(errors="surrogateescape").partition("=") for one in raw.split(b"\0") if b"=" in one)
-    return {variable: value for variable, _, value in pairs} or None
 
 
 def given(identity: str, bundles: str = BUNDLES) -> dict[str, str]:
