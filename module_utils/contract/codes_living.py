@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .codes import CRITICAL, HIGH, LOW, MEDIUM, _  # noqa: F401
-from .model import Kind  # noqa: F401
+from .codes import CRITICAL, HIGH, LOW, MEDIUM, _
+from .model import Kind
 
 __all__: list[str] = []
 
@@ -66,10 +66,10 @@ _("NODE-18", "node", LOW, ("Nobody keeps the node's clock", "시각 동기화 �
   ("The clock of {subject} is not synchronized.", "{subject}의 시각이 동기화되지 않았다."),
   ("On the node: `{command}`.", "노드에서 `{command}`을(를) 실행한다."), kind=Kind.DRIFT)
 _("NODE-19", "node", CRITICAL, ("The firewall keeps pods from the node", "방화벽이 Pod의 노드 접근 차단"),
-  ("On {subject} the packet filter stops {journey} by `{actual}`.", "{subject}의 방화벽이 `{actual}` 규칙으로 {journey} 트래픽을 차단한다."),
+  ("On {subject} the packet filter stops {journey} by `{actual}`.", "{subject}의 방화벽이 `{actual}` 규칙으로 {journey_ko} 트래픽을 차단한다."),
   ("Run `{command}`, which puts the node's own rules before that.", "`{command}`을(를) 실행하면 노드 규칙이 앞에 복원된다."))
 _("NODE-20", "node", CRITICAL, ("The firewall eats traffic of pods and Services", "방화벽이 Pod/Service 트래픽 차단"),
-  ("On {subject} the packet filter stops {journey} by `{actual}`.", "{subject}의 방화벽이 `{actual}` 규칙으로 {journey} 트래픽을 차단한다."),
+  ("On {subject} the packet filter stops {journey} by `{actual}`.", "{subject}의 방화벽이 `{actual}` 규칙으로 {journey_ko} 트래픽을 차단한다."),
   ("Run `{command}`, which puts the node's own rules before that.", "`{command}`을(를) 실행하면 노드 규칙이 앞에 복원된다."))
 _("NODE-21", "node", CRITICAL, ("The node does not forward packets", "IP 포워딩 꺼짐"),
   ("net.ipv4.ip_forward is 0 on {subject}, so no pod reaches anything.", "{subject}의 net.ipv4.ip_forward 값이 0이라 Pod 통신이 불가능하다."),
@@ -280,6 +280,137 @@ for _number, _title in enumerate((
     _(f"LIVE-{_number}", "cluster", HIGH, _title, ("{said_en}", "{said_ko}"), ("{mend_en}", "{mend_ko}"))
 
 # --- faults -----------------------------------------------------------------------------------------
+
+# What a diagnosis ends with (seed 000 6): root causes, each with the one layer that has to be mended.
+
+_("FAULT-01", "faults", CRITICAL, ("The machine does not answer", "노드 응답 없음"),
+  ("{subject} does not answer over SSH: {why}.", "{subject}에 SSH로 접속할 수 없다: {why}."),
+  ("Look at the machine in the provider's console, at its address and at port 22.",
+   "클라우드 콘솔에서 인스턴스 상태, 주소, 22번 포트를 확인한다."))
+_("FAULT-02", "faults", CRITICAL, ("K3s does not run", "K3s 중지"),
+  ("{subject} is {actual}, so nothing in the cluster is looked after.", "{subject} 상태가 {actual}이며, 클러스터가 관리되지 않는다."),
+  ("Start it: `sudo systemctl start k3s`; its log says why it ended.",
+   "`sudo systemctl start k3s`로 시작하고, 중지 원인은 로그에서 확인한다."))
+_("FAULT-03", "faults", CRITICAL, ("A certificate has expired", "인증서 만료"),
+  ("{subject} was valid until {actual}, so who talks to the API refuses it.", "{subject}의 유효 기간이 {actual}에 끝나 API 통신이 거부된다."),
+  ("Check the clock with `timedatectl`; then `sudo systemctl restart k3s` renews what is over.",
+   "`timedatectl`로 시각을 확인한 뒤 `sudo systemctl restart k3s`로 갱신한다."))
+_("FAULT-04", "faults", CRITICAL, ("The API does not answer", "API 서버 응답 없음"),
+  ("K3s runs on {subject}, and its API does not answer: {why}.", "{subject}의 K3s는 실행 중이나 API가 응답하지 않는다: {why}."),
+  ("Read K3s' log.", "K3s 로그를 확인한다."))
+_("FAULT-05", "faults", CRITICAL, ("A disk is full", "디스크 부족"),
+  ("{subject} has {actual} left.", "{subject}의 여유 공간이 {actual}이다."),
+  ("Delete or move what is large there and is not Observer's data, or enlarge the volume.",
+   "Observer 데이터가 아닌 큰 파일을 정리하거나 볼륨을 확장한다."))
+_("FAULT-06", "faults", CRITICAL, ("The firewall eats the pods' traffic", "방화벽이 Pod 트래픽 차단"),
+  ("{subject} stops what pods send: {rule}.", "{subject}이(가) Pod 트래픽을 차단한다: {rule}."),
+  ("Delete the rule, or run `ansible-playbook site.yml -i {inventory} --tags node` when the role's own rules are gone.",
+   "해당 규칙을 삭제하거나, 역할의 규칙이 사라졌으면 `ansible-playbook site.yml -i {inventory} --tags node`를 실행한다."))
+_("FAULT-07", "faults", HIGH, ("A folder on the node has another owner or mode", "노드 디렉토리 권한 오류"),
+  ("{subject} is {actual}; the contract says {expected}.", "{subject}의 상태는 {actual}이며, 계약은 {expected}이다."),
+  ("{mend}.", "{mend}."))
+_("FAULT-08", "faults", CRITICAL, ("A node is not ready", "노드 NotReady"),
+  ("{subject} is not ready: {why}.", "{subject}이(가) Ready 상태가 아니다: {why}."),
+  ("Read K3s' log on that machine.", "해당 노드의 K3s 로그를 확인한다."))
+_("FAULT-09", "faults", CRITICAL, ("A claim asks for a class that is not there", "존재하지 않는 StorageClass"),
+  ("{subject} is Pending: there is no StorageClass {actual}.", "{subject}이(가) Pending이다: StorageClass {actual}이(가) 없다."),
+  ("Make the claim again with storageClassName {expected}; what it is made with cannot be changed.",
+   "storageClassName {expected}(으)로 PVC를 다시 생성한다 (생성 후 변경 불가)."))
+_("FAULT-10", "faults", CRITICAL, ("Nothing makes volumes", "프로비저너 중지"),
+  ("{subject} has no ready pod, so no claim gets a volume.", "{subject}에 준비된 Pod가 없어 PVC가 Bound되지 않는다."),
+  ("`ansible-playbook site.yml -i {inventory} --tags local_path`.",
+   "`ansible-playbook site.yml -i {inventory} --tags local_path`를 실행한다."))
+_("FAULT-11", "faults", CRITICAL, ("A claim gets no volume", "PVC Pending"),
+  ("{subject} is {actual}: {why}.", "{subject} 상태가 {actual}이다: {why}."),
+  ("Mend what the message names; the provisioner's log has more.", "메시지의 원인을 해결하고 프로비저너 로그를 확인한다."))
+_("FAULT-12", "faults", CRITICAL, ("Nothing opens SealedSecrets", "SealedSecret 컨트롤러 중지"),
+  ("The controller in namespace {subject} has no ready pod.", "{subject} 네임스페이스의 컨트롤러에 준비된 Pod가 없다."),
+  ("`ansible-playbook site.yml -i {inventory} --tags sealed_secrets`.",
+   "`ansible-playbook site.yml -i {inventory} --tags sealed_secrets`를 실행한다."))
+_("FAULT-13", "faults", CRITICAL, ("Nothing answers for names in the cluster", "클러스터 DNS 중지"),
+  ("{subject} has no ready pod, so no Service is found by its name.", "{subject}에 준비된 Pod가 없어 Service 이름이 해석되지 않는다."),
+  ("Read what the pod says.", "Pod 상태와 로그를 확인한다."))
+_("FAULT-14", "faults", CRITICAL, ("A SealedSecret cannot be opened", "SealedSecret 복호화 실패"),
+  ("{subject} cannot be opened: {why}.", "{subject}을(를) 복호화할 수 없다: {why}."),
+  ("Seal it for this cluster: `ansible-playbook playbooks/secrets.yml -i {inventory}`, then site.yml.",
+   "`ansible-playbook playbooks/secrets.yml -i {inventory}`로 다시 봉인한 뒤 site.yml을 실행한다."))
+_("FAULT-15", "faults", CRITICAL, ("A Secret is missing or lacks keys", "Secret 또는 키 누락"),
+  ("{subject} lacks {actual}.", "{subject}에 {actual}이(가) 없다."),
+  ("Put the values into the vault, then `ansible-playbook playbooks/secrets.yml -i {inventory}` and site.yml.",
+   "vault에 값을 넣고 `ansible-playbook playbooks/secrets.yml -i {inventory}`와 site.yml을 실행한다."))
+_("FAULT-16", "faults", CRITICAL, ("The registry refuses the pull", "이미지 Pull 인증 실패"),
+  ("The registry does not let {subject} pull {actual}.", "레지스트리가 {subject}(으)로 {actual} Pull을 거부한다."),
+  ("Put a name and token that may read the image into the vault (vault_ghcr_username, vault_ghcr_token), then "
+   "`ansible-playbook playbooks/secrets.yml -i {inventory}` and site.yml.",
+   "vault의 vault_ghcr_username, vault_ghcr_token을 교체하고 `ansible-playbook playbooks/secrets.yml -i {inventory}`와 "
+   "site.yml을 실행한다."))
+_("FAULT-17", "faults", CRITICAL, ("The image does not exist", "이미지 태그 없음"),
+  ("{subject} wants {actual}, which the registry does not have.", "{subject}의 {actual}이(가) 레지스트리에 없다."),
+  ("Name a tag that was pushed in the overlay's kustomization, or push it; then site.yml.",
+   "오버레이 kustomization에 존재하는 태그를 지정하거나 이미지를 푸시한 뒤 site.yml을 실행한다."))
+_("FAULT-18", "faults", CRITICAL, ("The registry cannot be reached", "레지스트리 접속 불가"),
+  ("{subject} cannot pull {actual}: {why}.", "{subject}이(가) {actual}을(를) Pull할 수 없다: {why}."),
+  ("Mend the node's way to the registry (name, route, proxy, /etc/rancher/k3s/registries.yaml).",
+   "노드에서 레지스트리까지의 경로(DNS, 라우팅, 프록시, /etc/rancher/k3s/registries.yaml)를 복구한다."))
+_("FAULT-19", "faults", CRITICAL, ("A variable that the app needs is missing", "필수 환경 변수 누락"),
+  ("{subject} lacks {actual}, without which container {container} cannot start.",
+   "{subject}에 {container} 컨테이너의 필수 변수 {actual}이(가) 없다."),
+  ("Add {actual} to {where}, then site.yml.", "{where}에 {actual}을(를) 추가하고 site.yml을 실행한다."))
+_("FAULT-20", "faults", HIGH, ("A container takes more memory than it may", "메모리 한도 초과"),
+  ("Container {container} of {subject} was killed at its memory limit of {actual}.",
+   "{subject}의 {container} 컨테이너가 메모리 한도 {actual}에서 종료되었다."),
+  ("Raise the limit in the overlay, or mend what takes so much.", "오버레이에서 한도를 올리거나 메모리 사용 원인을 해결한다."))
+_("FAULT-21", "faults", CRITICAL, ("A container ends again and again", "컨테이너 반복 종료"),
+  ("Container {container} of {subject} ends with {actual}: {why}.", "{subject}의 {container} 컨테이너가 {actual}(으)로 종료된다: {why}."),
+  ("Mend what its log names.", "로그에 나타난 원인을 수정한다."))
+_("FAULT-22", "faults", CRITICAL, ("A pod finds no node", "Pod 스케줄링 실패"),
+  ("{subject} cannot be placed: {why}.", "{subject}을(를) 배치할 노드가 없다: {why}."),
+  ("Mend what the message names: the node's label, or the pod's requests.", "메시지에 따라 노드 레이블 또는 Pod 요청을 수정한다."))
+_("FAULT-23", "faults", CRITICAL, ("A container cannot be started", "컨테이너 시작 불가"),
+  ("{subject} cannot be started: {why}.", "{subject}을(를) 시작할 수 없다: {why}."),
+  ("Mend what the message names.", "메시지의 원인을 수정한다."))
+_("FAULT-24", "faults", HIGH, ("The app is not ready", "앱 준비 안 됨"),
+  ("{subject} is not ready: {why}.", "{subject}이(가) Ready 상태가 아니다: {why}."),
+  ("Mend what the app names.", "앱이 보고한 원인을 수정한다."))
+_("FAULT-25", "faults", CRITICAL, ("The pod may not write: its security context is wrong", "fsGroup 또는 실행 사용자 오류"),
+  ("{subject} runs with {actual}, where the contract says {expected}, and may not write to {path}.",
+   "{subject}이(가) {actual}(으)로 실행되어 {path}에 쓸 수 없다. 계약은 {expected}이다."),
+  ("Set {expected} in {where}, then site.yml.", "{where}에서 {expected}(으)로 수정하고 site.yml을 실행한다."))
+_("FAULT-26", "faults", CRITICAL, ("The pod may not write: the volume is another's", "볼륨 소유자 오류"),
+  ("{subject} cannot be written by container {container}: {why}.", "{container} 컨테이너가 {subject}에 쓸 수 없다: {why}."),
+  ("Restart the pod, so that the kubelet gives the volume to fsGroup again.",
+   "Pod를 재시작하여 kubelet이 볼륨에 fsGroup을 다시 적용하게 한다."))
+_("FAULT-27", "faults", CRITICAL, ("The database's address is wrong", "DB 주소 오류"),
+  ("{subject} says {variable} is {actual}; the contract says {expected}.", "{subject}의 {variable} 값은 {actual}이며, 계약은 {expected}이다."),
+  ("Set {variable} to {expected} in {where}, then site.yml.", "{where}에서 {variable} 값을 {expected}(으)로 수정하고 site.yml을 실행한다."))
+_("FAULT-28", "faults", HIGH, ("A setting has a wrong value", "설정값 오류"),
+  ("{subject} says {variable} is {actual}; the contract says {expected}.", "{subject}의 {variable} 값은 {actual}이며, 계약은 {expected}이다."),
+  ("Set {variable} to {expected} in {where}, then site.yml.", "{where}에서 {variable} 값을 {expected}(으)로 수정하고 site.yml을 실행한다."))
+_("FAULT-29", "faults", HIGH, ("A pod runs with old settings", "이전 설정으로 실행 중인 Pod"),
+  ("{subject} was started before {actual} changed in its ConfigMap or Secret.", "{subject}은(는) {actual} 변경 전에 시작되었다."),
+  ("Restart it: `sudo kubectl -n {namespace} rollout restart {workload}`.",
+   "`sudo kubectl -n {namespace} rollout restart {workload}`로 재시작한다."))
+_("FAULT-30", "faults", CRITICAL, ("The database refuses the login", "DB 인증 실패"),
+  ("PostgreSQL refuses the user and password of {subject}: {why}.", "PostgreSQL이 {subject}의 사용자와 비밀번호를 거부한다: {why}."),
+  ("PostgreSQL keeps the password it was made with: give the role the new one with ALTER ROLE, or seal the old one.",
+   "PostgreSQL은 초기화 시 비밀번호를 유지한다: ALTER ROLE로 변경하거나 이전 값을 다시 봉인한다."))
+_("FAULT-31", "faults", CRITICAL, ("A Service leads to no pod", "엔드포인트 없는 Service"),
+  ("{subject} selects {actual}, and no pod has that: the pods of {workload} have {expected}.",
+   "{subject}의 셀렉터는 {actual}이며 일치하는 Pod가 없다. {workload}의 Pod 레이블은 {expected}이다."),
+  ("Set the selector to {expected} in {where}, then site.yml.", "{where}에서 셀렉터를 {expected}(으)로 수정하고 site.yml을 실행한다."))
+_("FAULT-32", "faults", CRITICAL, ("A Service is missing", "Service 없음"),
+  ("There is no {subject}.", "{subject}이(가) 없다."),
+  ("`ansible-playbook site.yml -i {inventory}` makes it.", "`ansible-playbook site.yml -i {inventory}`로 생성한다."))
+_("FAULT-33", "faults", CRITICAL, ("A workload is missing or switched off", "워크로드 없음 또는 중지"),
+  ("{subject} is {actual}.", "{subject} 상태: {actual}."),
+  ("`ansible-playbook site.yml -i {inventory}` puts it back.", "`ansible-playbook site.yml -i {inventory}`로 복구한다."))
+_("FAULT-34", "faults", HIGH, ("Something that runs cannot be reached", "통신 불가"),
+  ("{subject} does not answer, though what is behind it is ready: {why}.", "{subject}이(가) 응답하지 않는다 (대상은 Ready): {why}."),
+  ("Look at NetworkPolicies, at the Service's ports and at the node's firewall.",
+   "NetworkPolicy, Service 포트, 노드 방화벽을 확인한다."))
+_("FAULT-35", "faults", MEDIUM, ("Something could not be looked at", "확인 불가 항목"),
+  ("{subject} could not be looked at: {why}.", "{subject}을(를) 확인할 수 없다: {why}."),
+  ("Mend that first, then diagnose again.", "먼저 해결한 뒤 다시 진단한다."), kind=Kind.UNCHECKED)
 
 # --- drift ------------------------------------------------------------------------------------------
 

@@ -1,0 +1,370 @@
+"""Drift: what a node has become since its last provision, as far as neither git nor the inventory knows of it.
+
+:func:`snapshot` looks at the node it runs on; :func:`compare` finds what is between two looks. The first look, the
+baseline, is taken at the end of a provision and lies on the node. The same code answers a play and the node's timer.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from . import drift_cluster, drift_node
+from .api import Api, ApiProblem
+from .drift_cluster import HIDDEN, Reads
+from .drift_node import OUR_UNITS, OURS, POWERFUL, Runner
+
+FOLDER = "/var/lib/observer-node"
+BASELINE = f"{FOLDER}/baseline.json"
+SETTINGS = "/etc/observer-node/watch.json"
+FORMAT = 1
+
+State = dict[str, Any]
+Drift = dict[str, Any]
+"""``code``, ``kind``, ``subject``, ``what``, ``before``, ``after``, ``when`` (epoch or None), ``by``, ``ours`` (the
+roles declare it and mend it), ``command`` (what to look at first)."""
+
+KINDS = ("object", "file", "package", "service", "account", "port", "firewall", "kernel")
+
+MOST_FIELDS = 20
+"""Fields of one object that are told."""
+
+AGAIN = "ansible-playbook site.yml -i inventories/<env>"
+
+
+# --- looking ----------------------------------------------------------------------------------------
+
+
+def settings(root: str = "/") -> dict[str, Any]:
+    """What the role `watch` has set on this node; nothing when it is not there."""
+    try:
+        with open(drift_node.inside(root, SETTINGS), encoding="utf-8") as file:
+            found = json.load(file)
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def snapshot(
+    baseline: Mapping[str, Any] | None = None, root: str = "/", api: Reads | None = None,
+    runner: Runner = drift_node.run,
+) -> State:
+    """The state of this node now.
+
+    :param baseline: an earlier one that it is going to be compared with: contents are hashed with the same key, and
+        unchanged large files are not read again.
+    :param api: the API server; left out, this node's.
+    """
+    given = settings(root)
+    key = str((baseline or {}).get("key") or secrets.token_hex(32))
+    node = drift_node.snapshot(
+        key.encode(), ((baseline or {}).get("node") or {}).get("files") or {}, given.get("places") or (),
+        given.get("storage") or "/opt/local-path-provisioner", root, runner)
+    cluster: State
+    try:
+        cluster = drift_cluster.snapshot(api or Api(), key.encode())
+    except ApiProblem as problem:
+        cluster = {"answers": False, "why": str(problem), "objects": None, "errors": [],
+                   "server": problem.kind != "none"}
+    return {"format": FORMAT, "at": int(time.time()), "key": key, "node": node, "cluster": cluster}
+
+
+def read_baseline(path: str = BASELINE) -> State | None:
+    """The node's baseline, or nothing when there is none that can be understood."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            found = json.load(file)
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and found.get("format") == FORMAT else None
+
+
+def write_file(path: str, text: str, mode: int) -> None:
+    """Write a file at once or not at all, with this mode whatever the umask.
+
+    :raises OSError: it cannot be written.
+    """
+    handle, temporary = tempfile.mkstemp(prefix=".observer-node-", dir=os.path.dirname(path))
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            os.fchmod(file.fileno(), mode)
+        os.rename(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+# --- comparing --------------------------------------------------------------------------------------
+
+
+def compare(baseline: Mapping[str, Any], now: Mapping[str, Any]) -> list[Drift]:
+    """What differs, what is ours first. A part that could not be read in one of the two is not compared."""
+    before, after = baseline.get("node") or {}, now.get("node") or {}
+    found = [
+        *_objects((baseline.get("cluster") or {}).get("objects"), (now.get("cluster") or {}).get("objects")),
+        *_parts(before, after, "files", _files), *_parts(before, after, "services", _services),
+        *_parts(before, after, "accounts", _accounts), *_parts(before, after, "keys", _keys),
+        *_parts(before, after, "firewall", _firewall), *_parts(before, after, "kernel", _kernel),
+        *_parts(before, after, "packages", _packages), *_parts(before, after, "ports", _ports),
+    ]
+    return sorted(found, key=lambda one: (not one["ours"], one["code"], one["subject"], one["what"]))
+
+
+def unlooked(now: Mapping[str, Any]) -> list[dict[str, str]]:
+    """What could not be looked at: ``about`` and ``why``. An agent has no objects to look at."""
+    cluster = now.get("cluster") or {}
+    found = [*((now.get("node") or {}).get("errors") or []), *(cluster.get("errors") or [])]
+    if not cluster.get("answers") and cluster.get("server", True):
+        found.insert(0, {"about": "objects of the cluster", "why": str(cluster.get("why") or "nothing is known")})
+    return found
+
+
+def _parts(before: Mapping[str, Any], after: Mapping[str, Any], name: str, compared: Any) -> Iterator[Drift]:  # noqa: ANN401
+    if before.get(name) is not None and after.get(name) is not None:
+        yield from compared(before[name], after[name])
+
+
+def _drift(
+    code: int, kind: str, subject: str, what: str, before: object, after: object, command: str, *,
+    when: int | None = None, by: str = "", ours: bool = False,
+) -> Drift:
+    return {"code": f"DRIFT-{code:02}", "kind": kind, "subject": subject, "what": what,
+            "before": None if before is None else str(before), "after": None if after is None else str(after),
+            "when": when, "by": by, "ours": ours, "command": command}
+
+
+def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    for name in sorted(before.keys() | after.keys()):
+        if before.get(name) != after.get(name):
+            yield name, before.get(name), after.get(name)
+
+
+def _kubectl(title: str, verb: str = "get", end: str = "-o yaml --show-managed-fields") -> str:
+    kind, _, name = title.partition(" ")
+    namespace, _, name = name.rpartition("/")
+    return f"sudo kubectl {f'-n {namespace} ' if namespace else ''}{verb} {kind.lower()} {name} {end}".strip()
+
+
+def _objects(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> Iterator[Drift]:
+    if after is None:
+        return
+    known = before or {}
+    strangers = {title: item for title, item in after.items() if _undeclared(title, item, known)}
+    new_namespaces = {title.partition(" ")[2] for title in strangers if title.startswith("Namespace ")}
+    told: dict[str, list[str]] = {}
+    for title, item in sorted(strangers.items()):
+        namespace = title.partition(" ")[2].rpartition("/")[0]
+        # A namespace stands for all that is in it, and a release of Helm for all that it made.
+        subject = f"Namespace {namespace}" if namespace in new_namespaces else \
+            f"Helm release {item['release']}" if item.get("release") else title
+        told.setdefault(subject, []).append(title)
+    for subject, titles in told.items():
+        first = strangers.get(subject) or strangers[titles[0]]
+        more = [title for title in titles if title != subject]
+        yield _drift(1, "object", subject, "undeclared", "none", f"with {len(more)} objects" if more else "there",
+                     _kubectl(titles[0] if subject not in strangers else subject), when=first["created"],
+                     by=first["by"])
+    for title, item in sorted(after.items()):
+        if title not in strangers:
+            yield from _edits(title, known.get(title), item)
+    for title, item in sorted(known.items()):
+        if item.get("ours") and title not in after:
+            yield _drift(4, "object", title, "gone", "there", "none", AGAIN, ours=True)
+
+
+def _undeclared(title: str, item: Mapping[str, Any], known: Mapping[str, Any]) -> bool:
+    if item["ours"]:
+        return False
+    if known.get(title, {}).get("ours"):
+        return False  # Of that name there was one of ours; it was replaced.
+    # An empty object has nobody's name on it; what counts is that it is new.
+    return bool(item["by"]) or (not item["managed"] and bool(known) and title not in known)
+
+
+def _edits(title: str, before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> Iterator[Drift]:
+    """Fields that were edited, added or removed by hand."""
+    if before and before.get("ours") and not after["ours"]:
+        yield _drift(2, "object", title, "replaced by another of this name", "declared", "not declared",
+                     _kubectl(title), when=after["created"], by=after["by"], ours=True)
+        return
+    found: dict[str, Drift] = {}
+    others = after.get("others") or {}
+    for path, value in ((before or {}).get("fields") or {}).items():
+        mine = (after.get("fields") or {}).get(path)
+        other = others.get(path)
+        if mine == value or (mine is None and other and other["value"] == value):
+            continue
+        if mine is not None:
+            found[path] = _edit(title, path, value, mine, None, "observer-node", after["ours"])
+        elif other:
+            found[path] = _edit(title, path, value, other["value"], other["at"], other["by"], after["ours"])
+        elif not any(one.startswith((f"{path}.", f"{path}[")) for one in (*others, *(after.get("fields") or {}))):
+            found[path] = _edit(title, path, value, None, None, "", after["ours"])
+    for path, other in others.items():
+        value = ((before or {}).get("fields") or {}).get(path)
+        if not other["system"] and path not in found and path not in (after.get("fields") or {}) \
+                and value != other["value"]:
+            found[path] = _edit(title, path, value, other["value"], other["at"], other["by"], after["ours"])
+    for number, (_, drift) in enumerate(sorted(found.items())):
+        if number < MOST_FIELDS:
+            yield drift
+
+
+def _edit(
+    title: str, path: str, before: str | None, after: str | None, when: int | None, by: str, ours: bool,
+) -> Drift:
+    return _drift(2 if ours else 3, "object", title, path, _seen(before), _seen(after), _kubectl(title), when=when,
+                  by=by, ours=ours)
+
+
+def _seen(value: str | None) -> str | None:
+    """A value without the hash that tells hidden or long ones apart."""
+    return value and re.sub(rf"^({re.escape(HIDDEN)}) [0-9a-f]{{16}}$|(\.\.\.) [0-9a-f]{{16}}$",
+                            lambda found: found[1] or found[2], value)
+
+
+def _files(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Drift]:
+    for path, old, new in _differences(before, after):
+        ours = bool(OURS.fullmatch(path))
+        look = f"sudo ls -ld {path}"
+        if old is None:
+            # A package brought it, and is told itself.
+            if not new.get("package"):
+                yield _drift(8, "file", path, "new", "none", new["type"], look, when=new["changed"], ours=ours)
+        elif new is None:
+            if not (old.get("package") and not ours):
+                yield _drift(6 if ours else 9, "file", path, "gone", old["type"], "none",
+                             AGAIN if ours else f"sudo ls -la {os.path.dirname(path)}", ours=ours)
+        else:
+            same = old["type"] == new["type"] and old.get("content") == new.get("content") \
+                and old.get("target") == new.get("target")
+            if not same and not new.get("package"):
+                yield _drift(5 if ours else 9, "file", path, "target" if new["type"] == "link" else "content",
+                             old.get("target", "as provisioned"), new.get("target", "edited"),
+                             f"sudo stat {path}", when=new["changed"], ours=ours)
+            for what in ("mode", "owner"):
+                if old.get(what) != new.get(what) and old["type"] == new["type"]:
+                    yield _drift(7, "file", path, what, old.get(what), new.get(what), look, when=new["changed"],
+                                 ours=ours)
+
+
+def _packages(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Drift]:
+    for name in sorted(before.keys() | after.keys()):
+        old, new = (one.get(name) and one[name]["version"] for one in (before, after))
+        when = after[name]["at"] if new else None
+        look = f"grep ' {name}:' /var/log/dpkg.log"
+        if old is None:
+            yield _drift(10, "package", name, "installed", "none", new, look, when=when)
+        elif new is None:
+            yield _drift(11, "package", name, "removed", old, "none", look)
+        elif old != new:
+            yield _drift(12, "package", name, "version", old, new, look, when=when)
+
+
+def _services(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Drift]:
+    for name, old, new in _differences(before["states"], after["states"]):
+        ours = bool(OUR_UNITS.fullmatch(name))
+        yield _drift(13, "service", name, new or "disabled", old or "disabled", new or "disabled",
+                     f"systemctl status {name}", ours=ours)
+    for name in sorted(set(after["failed"]) - set(before["failed"])):
+        yield _drift(14, "service", name, "failed", "running" if name in before["running"] else "not failed", "failed",
+                     f"journalctl -u {name} -n 50", ours=bool(OUR_UNITS.fullmatch(name)))
+    for name in sorted(set(before["running"]) - set(after["running"]) - set(after["failed"])):
+        # A unit that was switched off, too, is told already.
+        if after["states"].get(name) == before["states"].get(name):
+            yield _drift(14, "service", name, "stopped", "running", "stopped", f"systemctl status {name}",
+                         ours=bool(OUR_UNITS.fullmatch(name)))
+
+
+def _accounts(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Drift]:
+    for subject, old, new in _differences(before, after):
+        group = subject.rpartition(" in group ")[2]
+        what = "new" if old is None else "gone" if new is None else "changed"
+        yield _drift(15, "account", subject, what, old or "none", new or "none",
+                     f"getent group {group}" if group in POWERFUL else f"getent passwd {subject.split()[1]}")
+
+
+def _keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Drift]:
+    for subject, old, new in _differences(before, after):
+        user = subject.split()[1].rstrip(":")
+        yield _drift(16, "account", subject, "new" if old is None else "gone" if new is None else "changed",
+                     old or "none", new or "none", f"sudo ssh-keygen -lf ~{user}/.ssh/authorized_keys")
+
+
+def _ports(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Drift]:
+    for subject, _, new in _differences(before, after):
+        # A process that stopped listening is a service that stopped; or it is of no harm.
+        if new:
+            yield _drift(17, "port", subject, "new", "closed", "listens", "sudo ss -lntup")
+
+
+def _firewall(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Drift]:
+    for chain, old, new in _differences(before, after):
+        family, table, name = chain.split(" ", 2)
+        look = f"sudo {'iptables' if family == 'IPv4' else 'ip6tables'} -t {table} -S {name}"
+        gone = [rule for rule in old or [] if rule not in (new or [])]
+        come = [rule for rule in new or [] if rule not in (old or [])]
+        mark = bool(re.search(r"OBSERVER-NODE", " ".join([chain, *gone, *come])))
+        for rule in gone:
+            yield _drift(18, "firewall", f"{chain}: {rule}", "gone", "there", "none", look, ours=mark)
+        for rule in come:
+            yield _drift(18, "firewall", f"{chain}: {rule}", "new", "none", "there", look, ours=mark)
+        if not gone and not come:
+            yield _drift(18, "firewall", chain, "order", "as provisioned", "another order", look, ours=True)
+
+
+def _kernel(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Drift]:
+    for name, old, new in _differences(before, after):
+        # What is no longer declared in the file is the file's drift.
+        if old is not None and new is not None:
+            look = f"lsmod | grep {name[7:]}" if name.startswith("module ") else f"sysctl {name}"
+            yield _drift(19, "kernel", name, "value", old, new, look, ours=True)
+
+
+# --- words ------------------------------------------------------------------------------------------
+
+
+def line(drift: Mapping[str, Any]) -> str:
+    """A drift on one line, for people: what, from what to what, when and by whom."""
+    subject, what, before, after = (drift[key] for key in ("subject", "what", "before", "after"))
+    simple = {"undeclared": "is there and nobody declared it", "gone": "is gone", "new": "is new",
+              "installed": f"is installed ({after})", "removed": f"is removed (it was {before})",
+              "failed": "has failed", "stopped": "does not run", "content": "was edited",
+              "order": "has its rules in another order", "replaced by another of this name":
+              "was replaced by another of this name"}
+    text = simple.get(what) or (f"{what} is {_or_none(after)}, and was {_or_none(before)}" if before != after else what)
+    if drift["kind"] == "service" and what in ("enabled", "disabled", "masked"):
+        text = f"is {after}, and was {before}"
+    known = [f"by {drift['by']}"] if drift["by"] else []
+    known += [f"at {moment(drift['when'])}"] if drift["when"] else []
+    return f"{subject}: {text}{' (' + ', '.join(known) + ')' if known else ''}"
+
+
+def _or_none(value: object) -> str:
+    return "none" if value in (None, "") else str(value)
+
+
+def moment(epoch: float | None) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(epoch)) if epoch else "unknown"
+
+
+def to_do(drift: Mapping[str, Any]) -> str:
+    """What to do about a drift, in one sentence."""
+    if drift["ours"]:
+        return f"Put it back by `{AGAIN}` on the controller, or change what is declared there."
+    if drift["kind"] == "object":
+        return f"Declare it in manifests/ or remove it; look first: `{drift['command']}`"
+    return f"Undo it, or provision again to accept it; look first: `{drift['command']}`"
+
+
+def counts(drifts: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """Number of drifts by kind, of every kind."""
+    kinds: Sequence[str] = [str(one["kind"]) for one in drifts]
+    return {kind: kinds.count(kind) for kind in KINDS}

@@ -1,0 +1,41 @@
+"""Tells the module of this name which commit is provisioned from. Documented in library/."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]
+    """The module on the host, with the checkout's commit."""
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """What the module returns."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        arguments = dict(self._task.args)
+        arguments.setdefault("commit", commit_of(Path(__file__).resolve().parents[2]))
+        return {**result, **self._execute_module(module_name="drift_baseline", module_args=arguments,
+                                                 task_vars=task_vars)}
+
+
+def commit_of(checkout: Path) -> str:
+    """The commit that a checkout is at, read from git's files, for a program's start would cost more; or nothing."""
+    try:
+        folder = checkout / ".git"
+        if folder.is_file():  # A worktree: the file names the folder, which names the one that has the references.
+            folder = checkout / folder.read_text().partition("gitdir: ")[2].strip()
+        head = (folder / "HEAD").read_text().strip()
+        if not head.startswith("ref: "):
+            return head
+        name = head.removeprefix("ref: ")
+        common = folder / "commondir"
+        shared = folder / common.read_text().strip() if common.is_file() else folder
+        loose = shared / name
+        if loose.is_file():
+            return loose.read_text().strip()
+        packed = (shared / "packed-refs").read_text().splitlines()
+        return next((line.split(" ")[0] for line in packed if line.endswith(f" {name}")), "")
+    except OSError:
+        return ""
