@@ -48,6 +48,22 @@ STUCK_SECONDS = 60.0
 RESTART_SECONDS = 3600.0
 
 
+def request(contract: Contract, namespace: str) -> dict[str, Any]:
+    """What ``living.cluster.collect`` is asked for."""
+    app, container = contract.app_workload, contract.app_container
+    service = next((one.name for one in contract.services.values() if one.workload == app.name and not one.headless),
+                   "")
+    data = contract.paths.get("data")
+    mount = next((mount for target, mount in container.volumes.items() if data and
+                  f"{data.path}/".startswith(f"{target}/")), None)
+    return {
+        "namespace": namespace, "kinds": sorted({one.kind for one in contract.workloads.values()}),
+        "http": {"service": service, "port": contract.app.port, "paths": list(contract.app.routes)} if service else {},
+        "logs": [container.name], "data_claim": mount.source if mount else "",
+        "secret_names": sorted({key for one in contract.secrets.values() for key in (*one.required, *one.optional)}),
+    }
+
+
 def check_cluster(
     contract: Contract, live: Mapping[str, Any], manifests: ManifestFacts | None = None
 ) -> Iterator[Finding]:
