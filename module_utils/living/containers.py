@@ -6,6 +6,7 @@ Python 3.10.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import time
@@ -26,13 +27,16 @@ _GROUP = re.compile(rf"kubepods\S*?pod{_UID}(?:\.slice)?/(?:[\w-]*-)?([0-9a-f]{{
 _OWN_FOLDER = re.compile(r"/pods/[0-9a-f-]+/containers/([^/]+)/")
 """The kubelet mounts a folder of each container into it, which names the container."""
 
+BUNDLES = "/run/k3s/containerd/io.containerd.runtime.v2.task/k8s.io"
+"""Where K3s' containerd keeps what it has started each container with."""
+
 PAUSE = "pause"
 """The process that holds a pod's namespaces open is no container of anybody's."""
 
 
 def containers(
     secret_names: Iterable[str] = (), ids: Iterable[str] | None = None, *, proc: str = PROC, logs: str = LOGS,
-    errors: list[dict[str, str]] | None = None,
+    bundles: str = BUNDLES, errors: list[dict[str, str]] | None = None,
 ) -> list[dict[str, Any]]:
     """ContainerFacts of the running containers, without ``inside``, in the order of their start.
 
@@ -40,6 +44,8 @@ def containers(
         (``redact.SECRET_NAMES``), which never are.
     :param ids: only these containers, by their full id.
     :param errors: what could not be read is added here.
+    :returns: ContainerFacts; besides, ``name`` (of the container), ``pod``, ``namespace`` and ``given``: names of the
+        variables that the container was started with, of which a program may have dropped some. Empty when unknown.
     """
     patterns, wanted = tuple(secret_names), None if ids is None else frozenset(ids)
     places, pods = own_mounts(proc), pod_names(logs)
@@ -61,7 +67,7 @@ def containers(
             continue
         namespace, pod_name = pods.get(pod, ("", ""))
         found.append({"id": name, "pod_uid": pod, "namespace": namespace, "pod": pod_name,
-                      "started": round(began + started, 2), **one})
+                      "started": round(began + started, 2), **one, "given": given(name, bundles)})
     return sorted(found, key=lambda one: (one["started"], one["id"]))
 
 
@@ -102,6 +108,15 @@ def environ(pid: int, proc: str = PROC) -> dict[str, str]:
 def printable(value: str) -> str:
     """What JSON can carry."""
     return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def given(container: str, bundles: str = BUNDLES) -> list[str]:
+    """Names of the variables that a container was started with: an entry script may drop a password after its use."""
+    try:
+        settings = json.loads(read(f"{bundles}/{container}/config.json"))
+        return sorted(str(item).partition("=")[0] for item in settings["process"]["env"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
 
 
 def main_processes(proc: str = PROC) -> dict[tuple[str, str], int]:
