@@ -234,14 +234,12 @@ _("LIVE-32", "cluster", MEDIUM, ("A container runs with older settings", "이전
   ("Start it anew: `{command}`.", "재시작한다: `{command}`."))
 _("LIVE-34", "cluster", CRITICAL, ("A Service leads to nobody, or to others", "Service 엔드포인트 이상"),
   ("{subject} should lead to {expected}: {why}.", "{subject}의 대상은 {expected}이어야 한다: {why}."),
-  ("Where git has another selector (git: {git}), run `ansible-playbook site.yml -i inventories/<env>`; else make selector "
-   "and labels fit. See `{command}`.",
-   "Git의 셀렉터와 다르면 (git: {git}) `ansible-playbook site.yml -i inventories/<env>`를 실행하고, 아니면 셀렉터와 레이블을 맞춘다. `{command}`"))
+  ("{mend_en} See `{command}`.", "{mend_ko} `{command}`"))
 _("LIVE-35", "cluster", HIGH, ("A page of the app does not answer as it should", "Health Check 실패"),
-  ("{subject} through its Service gives {actual}: {why}.", "Service를 통한 {subject} 응답: {actual} ({why})."),
+  ("{subject} through its {through} gives {actual}: {why}.", "{through}를 통한 {subject} 응답: {actual} ({why})."),
   ("Ask from inside: `{command}`.", "내부에서 확인한다: `{command}`."))
 _("LIVE-36", "cluster", HIGH, ("The app is not ready", "Readiness 실패"),
-  ("{subject} through its Service gives {actual}: {why}.", "Service를 통한 {subject} 응답: {actual} ({why})."),
+  ("{subject} through its {through} gives {actual}: {why}.", "{through}를 통한 {subject} 응답: {actual} ({why})."),
   ("Mend the dependency that it names.", "응답이 말하는 의존성을 수정한다."))
 _("LIVE-37", "cluster", HIGH, ("One tag, several images", "같은 태그의 다른 이미지"),
   ("Pods of {subject} run different images: {actual} ({pods}).", "{subject}의 Pod들이 서로 다른 이미지를 실행한다: {actual} ({pods})."),

@@ -55,10 +55,11 @@ def collect(request: Mapping[str, Any], api: Api | None = None, proc: str = "/pr
     """What the cluster is like now. Never raises for a broken cluster: ``errors`` says what could not be read.
 
     :param request: ``namespace``; ``kinds`` of workloads (Deployment and StatefulSet when left out); ``http``: the
-        Service whose pages are asked for, ``{"service", "port", "paths"}``; ``logs``: names of containers whose log is
-        wanted whether they fail or not; ``data_claim``: the claim that has the JSONL files; ``secret_names``: shell
-        patterns of variables that are secret besides those whose names say so; ``log_limit``: failing containers whose
-        log is read; ``bundles``: where containerd keeps what containers were started with.
+        Service whose pages are asked for and whose pods it has, ``{"service", "workload", "port", "paths"}``;
+        ``logs``: names of containers whose log is wanted whether they fail or not; ``data_claim``: the claim that has
+        the JSONL files; ``secret_names``: shell patterns of variables that are secret besides those whose names say so;
+        ``log_limit``: failing containers whose log is read; ``bundles``: where containerd keeps what containers were
+        started with.
     :param proc: where the processes of this node are.
     """
     return Collector(request, api or Api(), proc).facts()
@@ -127,7 +128,7 @@ class Collector:
                            for pod in facts["pods"] if pod["namespace"] == self.namespace
                            for container in pod["containers"] if container["state"] == "running"}
         self.logs(facts["pods"])
-        facts["http"] = self.pages(facts["services"])
+        facts["http"] = self.pages(facts["services"], facts["pods"])
         facts["jsonl"] = self.jsonl(facts)
         facts = {key: value if key in AS_THEY_ARE else self.redaction.whole(value) for key, value in facts.items()}
         self.messages(facts["pods"])
@@ -265,20 +266,24 @@ class Collector:
         older = [line for line in found[:-LOG_LINES] if TELLING.search(line)]
         return [line[:LINE_CHARACTERS] for line in (*older[-TELLING_LINES:], *found[-LOG_LINES:])]
 
-    def pages(self, services: list[Object]) -> Object:
-        """What a Service answers at its address."""
+    def pages(self, services: list[Object], pods: list[Object]) -> Object:
+        """What a Service answers at its address; where it leads to nobody, what a pod says by which it is not ready."""
         wanted = self.request.get("http") or {}
         if not wanted or self.problem:
             return {}
         service = next((one for one in services if one["name"] == wanted["service"]), None)
+        address, through = "", "Service"
+        if service and service["ready"] and re.match(r"[0-9a-f.:]+$", service["cluster_ip"]):
+            address = service["cluster_ip"]
+        elif pod := next((pod for pod in pods if pod["namespace"] == self.namespace and pod["ip"]
+                          and pod["workload"] == wanted.get("workload") and pod["deleted"] is None), None):
+            address, through = pod["ip"], "pod"
         found: Object = {}
         for path in wanted["paths"]:
-            if service is None or not re.match(r"[0-9a-f.:]+$", service["cluster_ip"]):
-                found[path] = {"status": None, "body": "", "seconds": 0.0,
-                               "why": f"there is no Service {wanted['service']} with an address"}
-            else:
-                found[path] = page(service["cluster_ip"], int(wanted["port"]), path)
-                found[path]["body"] = self.redaction.text(found[path]["body"])[:PAGE_CHARACTERS]
+            answer: Object = page(address, int(wanted["port"]), path) if address else {
+                "status": None, "body": "", "seconds": 0.0, "why": f"Service {wanted['service']} leads to no pod"}
+            answer["body"] = self.redaction.text(answer["body"])[:PAGE_CHARACTERS]
+            found[path] = {**answer, "through": through}
         return found
 
     def jsonl(self, facts: Object) -> Object | None:

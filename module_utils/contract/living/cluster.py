@@ -22,7 +22,7 @@ from ..checks.subject import declared
 from ..facts import ManifestFacts
 from ..model import Finding, Kind, Layer, Place, Severity
 from ..spec import Contract, Environment, Workload
-from .live_objects import Git, Live, live_objects
+from .live_objects import Git, Live, again, live_objects
 
 Facts = Mapping[str, Any]
 
@@ -58,7 +58,8 @@ def request(contract: Contract, namespace: str) -> dict[str, Any]:
                   f"{data.path}/".startswith(f"{target}/")), None)
     return {
         "namespace": namespace, "kinds": sorted({one.kind for one in contract.workloads.values()}),
-        "http": {"service": service, "port": contract.app.port, "paths": list(contract.app.routes)} if service else {},
+        "http": {"service": service, "workload": f"{app.kind}/{app.name}", "port": contract.app.port,
+                 "paths": list(contract.app.routes)} if service else {},
         "logs": [container.name], "data_claim": mount.source if mount else "",
         "secret_names": sorted({key for one in contract.secrets.values() for key in (*one.required, *one.optional)}),
     }
@@ -89,8 +90,7 @@ def check_cluster(
                       f"Namespace {look.space}", expected="Active", actual="missing" if gone else
                       cluster["namespace_phase"], command=f"kubectl get namespace {look.space}")
         return
-    yield from Live(contract, live_objects(cluster, look.git), look.git,
-                    environment.name if environment else "").findings()
+    yield from Live(contract, live_objects(cluster, look.git), look.git, look.inventory).findings()
     for check in (secrets, claims, workloads, services, pages, older_values, images, volumes, several_nodes, warnings,
                   outside):
         yield from check(look)
@@ -113,6 +113,11 @@ class Look:
     @property
     def space(self) -> str:
         return str(self.cluster["namespace"])
+
+    @property
+    def inventory(self) -> str:
+        """The name of the environment; empty for a namespace that the contract does not know."""
+        return self.environment.name if self.environment else ""
 
     @property
     def now(self) -> float:
@@ -459,7 +464,7 @@ def not_ready_because(look: Look, pod: Facts) -> str:
     if pod["workload"] != f"{app.kind}/{app.name}":
         return ""
     answer = look.cluster["http"].get("/ready") or {}
-    return reasons(answer) if answer.get("status") not in (200, None) else ""
+    return f"/ready answers {reasons(answer)}" if answer.get("status") not in (200, None) else ""
 
 
 def unscheduled(look: Look, pod: Facts) -> Finding | None:
@@ -607,11 +612,17 @@ def services(look: Look) -> Iterator[Finding]:
         why = f"its selector {shown} fits no pod" if lost else \
             f"its selector {shown} fits {', '.join(strangers)} as well" if strangers else "no pod of it is ready"
         git = look.git.objects.get(("Service", name))
-        right = git is not None and git.get("spec", "selector") == selector
+        same = git is None or git.get("spec", "selector") == selector
+        fit = ("Make its selector fit the labels of those pods alone.", "셀렉터가 해당 Pod만 선택하도록 수정한다.")
+        wait = ("See why they are not ready.", "Pod가 Ready가 아닌 원인을 확인한다.")
+        mend_en, mend_ko = (fit if lost or strangers else wait) if same else (
+            f"Git has another selector: run {again(look.inventory)}.",
+            f"Git의 셀렉터와 다르다: {again(look.inventory)}을(를) 실행한다.")
         yield finding("LIVE-34", f"ports.{name}", Layer.DEPLOYMENT, look.git.place("Service", name, "spec", "selector"),
                       f"Service {look.space}/{name}", expected=f"the pods of {workload.kind} {workload.name}",
-                      actual=", ".join(strangers) or "none", why=why, git="unknown" if git is None else
-                      "wrong" if right else "right", related=[declared(look.contract, "services", name)],
+                      actual=", ".join(strangers) or "none", why=why, mend_en=mend_en, mend_ko=mend_ko,
+                      git="unknown" if git is None else "wrong" if same else "right",
+                      related=[declared(look.contract, "services", name)],
                       command=f"kubectl -n {look.space} get endpoints {name}; kubectl -n {look.space} get pods"
                               " --show-labels")
 
@@ -627,10 +638,11 @@ def pages(look: Look) -> Iterator[Finding]:
             continue
         code = "LIVE-36" if path == "/ready" else "LIVE-35"
         layer = Layer.APP if answer["status"] else Layer.NODE
+        service = next(iter(sorted(services_of)), "").partition(" ")[2]
         yield finding(code, f"ports.app{path}", layer, None, f"GET {path}", expected=200,
-                      actual=answer["status"] or "no answer", why=reasons(answer), command=f"kubectl -n {look.space}"
-                      f" exec deploy/{app.name} -- python -c \"import urllib.request as r;"
-                      f" print(r.urlopen('http://127.0.0.1:{look.contract.app.port}{path}').read())\"")
+                      actual=answer["status"] or "no answer", why=reasons(answer), through=answer["through"],
+                      command=f"kubectl get --raw /api/v1/namespaces/{look.space}/services/{service}:"
+                              f"{look.contract.app.port}/proxy{path}")
 
 
 def reasons(answer: Facts) -> str:
