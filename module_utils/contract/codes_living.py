@@ -294,7 +294,7 @@ _("FAULT-03", "faults", CRITICAL, ("A certificate has expired", "인증서 만�
   ("Check the clock with `timedatectl`; then `sudo systemctl restart k3s` renews what is over.",
    "`timedatectl`로 시각을 확인한 뒤 `sudo systemctl restart k3s`로 갱신한다."))
 _("FAULT-04", "faults", CRITICAL, ("The API does not answer", "API 서버 응답 없음"),
-  ("K3s runs on {subject}, and its API does not answer: {why}.", "{subject}의 K3s는 실행 중이나 API가 응답하지 않는다: {why}."),
+  ("The API on {subject} does not answer: {why}.", "{subject}의 API가 응답하지 않는다: {why}."),
   ("Read K3s' log.", "K3s 로그를 확인한다."))
 _("FAULT-05", "faults", CRITICAL, ("A disk is full", "디스크 부족"),
   ("{subject} has {actual} left.", "{subject}의 여유 공간이 {actual}이다."),

@@ -356,8 +356,21 @@ def no_k3s(site: Site) -> Iterator[None]:
 EXPIRED = f"""
 set -e
 cd "$(mktemp -d)"
-printf '[ca]\\ndefault_ca=it\\n[it]\\ndatabase=index\\nserial=serial\\nnew_certs_dir=.\\ndefault_md=sha256\\npolicy=any\\n\
-copy_extensions=copyall\\nunique_subject=no\\n[any]\\ncommonName=supplied\\norganizationName=optional\\n' > ca.conf
+cat > ca.conf <<END
+[ca]
+default_ca = it
+[it]
+database = index
+serial = serial
+new_certs_dir = .
+default_md = sha256
+policy = any
+copy_extensions = copyall
+unique_subject = no
+[any]
+commonName = supplied
+organizationName = optional
+END
 : > index
 echo 1000 > serial
 openssl x509 -x509toreq -copy_extensions copyall -in {TLS}/serving-kube-apiserver.crt \
