@@ -68,6 +68,13 @@ def gates(
     ]
 
 
+def summary(made: Iterable[Mapping[str, Any]], language: str = "en") -> str:
+    """All phases in a line: ``P0 met, P1 not yet``."""
+    words = {"en": {"met": "met", "not_yet": "not yet", "unchecked": "not checked"},
+             "ko": {"met": "충족", "not_yet": "미충족", "unchecked": "확인하지 않음"}}[language]
+    return ", ".join(f"P{one['phase']} {words[one['state']]}" for one in made)
+
+
 # --- phase 0 ----------------------------------------------------------------------------------------
 
 

@@ -121,7 +121,8 @@ def write(report: Report, folder: Path, most: int = KEPT) -> Path:
     :returns: the new folder.
     :raises OSError: it cannot be written.
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
     folder.chmod(0o700)
     name = report.date.astimezone(datetime.UTC).strftime(STAMP)
     made = folder / f".{name}.{secrets.token_hex(4)}"

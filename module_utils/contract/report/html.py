@@ -88,6 +88,7 @@ border-left:.3rem solid var(--tone);border-radius:.5rem}
 .checks{list-style:none;margin:0;padding:0}.checks li{display:grid;grid-template-columns:1.6rem 1fr;padding:.45rem 0;
 border-top:1px solid var(--line)}.checks li>div{min-width:0}.checks p{margin:.1rem 0;font-size:.92rem}
 .soft{color:var(--soft)}
+.rows th,.rows td{min-width:4rem;overflow-wrap:anywhere}
 .new{--tone:var(--link);--in:var(--note-in)}
 footer{color:var(--soft);font-size:.85rem;padding-bottom:2rem}
 @media (max-width:40rem){.pair,.meta{grid-template-columns:1fr}.meta dt{margin-top:.3rem}
