@@ -495,8 +495,8 @@ def postgres(program: str, environment: Mapping[str, str]) -> dict[str, Any]:
     process = None
     try:
         process = subprocess.Popen([program, "-XAtqw", "-F", "\t", "-c", QUESTION], env=variables, cwd="/",
-                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        said, _ = process.communicate(timeout=STEP_SECONDS * 2)
+                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        said, complained = process.communicate(timeout=STEP_SECONDS * 2)
     except subprocess.TimeoutExpired:
         return {**found, "why": "psql does not answer in time"}
     except OSError as error:
@@ -505,9 +505,9 @@ def postgres(program: str, environment: Mapping[str, str]) -> dict[str, Any]:
         if process and process.poll() is None:
             process.kill()
             process.wait()
-    text = said.decode("utf-8", "replace")
-    words = text.strip().split("\t")
+    words = said.decode("utf-8", "replace").strip().split("\t")
     if process.returncode or len(words) != 4 or not words[1].isdigit():
+        text = (complained or said).decode("utf-8", "replace")
         return {**found, "why": " ".join(text.split())[-BODY_LIMIT:] or f"psql ended with {process.returncode}"}
     return {"ready": True, "why": "", "version": words[0].split()[0], "size_bytes": int(words[1]),
             "checksums": words[2] == "on", "recovery": words[3] == "t"}

@@ -397,7 +397,8 @@ def permissions(running: Running) -> Iterator[Finding]:
             ids = facts["uids" if setting == "runAsUser" else "gids"]
             if any(one != expected for one in ids):
                 yield wrong("NODE-30", "uid" if setting == "runAsUser" else "gid", expected, distinct(ids), clause)
-        elif setting == "runAsNonRoot" and expected and 0 in facts["uids"]:
+        elif setting == "runAsNonRoot" and expected and 0 in facts["uids"] and (
+                "runAsUser" not in running.container.permissions):
             yield wrong("NODE-30", "uid", "not 0", 0, clause)
         elif setting == "readOnlyRootFilesystem" and expected and not facts["root_read_only"]:
             yield wrong("NODE-31", "a root file system", "read-only", "writable", clause)
