@@ -76,14 +76,11 @@ def main() -> None:
     )
     last = drift.read_baseline()
     now = drift.snapshot(last)
-    accepted = [drift.line(one) for one in (drift.compare(last, now) if last else [])
-                if not one["ours"] and one["kind"] != "object"]
+    baseline, accepted = drift.record(last, now, module.params["release"], module.params["commit"])
     if not module.check_mode:
         try:
             os.makedirs(drift.FOLDER, mode=0o755, exist_ok=True)
-            drift.write_file(drift.BASELINE, json.dumps(
-                {**now, "release": module.params["release"], "commit": module.params["commit"], "accepted": accepted},
-                sort_keys=True), 0o600)
+            drift.write_file(drift.BASELINE, json.dumps(baseline, sort_keys=True), 0o600)
         except OSError as error:
             module.fail_json(msg=f"{drift.BASELINE} cannot be written: {error.strerror}.",
                              remedy=f"On the node: ls -ld {drift.FOLDER}; df {drift.FOLDER}; mend it and run again.")

@@ -30,7 +30,9 @@ Drift = dict[str, Any]
 """``code``, ``kind``, ``subject``, ``what``, ``before``, ``after``, ``when`` (epoch or None), ``by``, ``ours`` (the
 roles declare it and mend it), ``command`` (what to look at first)."""
 
-KINDS = ("object", "file", "package", "service", "account", "port", "firewall", "kernel")
+PARTS = {"object": (), "file": ("files",), "package": ("packages",), "service": ("services",),
+         "account": ("accounts", "keys"), "port": ("ports",), "firewall": ("firewall",), "kernel": ("kernel",)}
+"""Kinds of drift, with the parts of a node's state in which they are found."""
 
 MOST_FIELDS = 20
 """Fields of one object that are told."""
@@ -83,6 +85,20 @@ def read_baseline(path: str = BASELINE) -> State | None:
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) and found.get("format") == FORMAT else None
+
+
+def record(last: Mapping[str, Any] | None, now: State, release: str, commit: str) -> tuple[State, list[str]]:
+    """The next baseline, and what it accepts: what came about beside the declared things since the last one.
+
+    Objects that nobody declared stay drift. That is known by their managers; where an object has none it is noted.
+    """
+    found = compare(last, now) if last else []
+    accepted = [line(one) for one in found if not one["ours"] and one["kind"] != "object"]
+    strangers = {one["subject"] for one in found if one["code"] == "DRIFT-01"}
+    for title, item in (now["cluster"]["objects"] or {}).items():
+        if not item["managed"] and title in strangers:
+            item["stray"] = True
+    return {**now, "release": release, "commit": commit, "accepted": accepted}, accepted
 
 
 def write_file(path: str, text: str, mode: int) -> None:
@@ -185,7 +201,8 @@ def _undeclared(title: str, item: Mapping[str, Any], known: Mapping[str, Any]) -
     if known.get(title, {}).get("ours"):
         return False  # Of that name there was one of ours; it was replaced.
     # An empty object has nobody's name on it; what counts is that it is new.
-    return bool(item["by"]) or (not item["managed"] and bool(known) and title not in known)
+    return bool(item["by"]) or (
+        not item["managed"] and bool(known) and (title not in known or bool(known[title].get("stray"))))
 
 
 def _edits(title: str, before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> Iterator[Drift]:
@@ -364,7 +381,15 @@ def to_do(drift: Mapping[str, Any]) -> str:
     return f"Undo it, or provision again to accept it; look first: `{drift['command']}`"
 
 
-def counts(drifts: Iterable[Mapping[str, Any]]) -> dict[str, int]:
-    """Number of drifts by kind, of every kind."""
+def counts(drifts: Iterable[Mapping[str, Any]], compared: Iterable[str] = PARTS) -> dict[str, int]:
+    """Number of drifts by kind, of every kind that could be compared."""
     kinds: Sequence[str] = [str(one["kind"]) for one in drifts]
-    return {kind: kinds.count(kind) for kind in KINDS}
+    return {kind: kinds.count(kind) for kind in compared}
+
+
+def compared(baseline: Mapping[str, Any] | None, now: Mapping[str, Any]) -> list[str]:
+    """Kinds of which something could be said: who wrote to an object is known without a baseline, too."""
+    before, after = (baseline or {}).get("node") or {}, now.get("node") or {}
+    return [kind for kind, parts in PARTS.items()
+            if all(before.get(part) is not None and after.get(part) is not None for part in parts)
+            and (kind != "object" or (now.get("cluster") or {}).get("objects") is not None)]

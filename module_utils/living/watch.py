@@ -42,7 +42,7 @@ def look(output: str = drift.FOLDER, root: str = "/", api: Any = None, runner: R
     baseline = drift.read_baseline(f"{output}/baseline.json")
     api = api or Api()
     now = drift.snapshot(baseline, root, api, runner)
-    drifts = drift.compare(baseline, now) if baseline else []
+    drifts = drift.compare(baseline or {}, now)
     gaps = drift.unlooked(now)
     if not baseline:
         gaps.insert(0, {"about": "drift", "why": "there is no baseline; the next provision writes one"})
@@ -50,7 +50,8 @@ def look(output: str = drift.FOLDER, root: str = "/", api: Any = None, runner: R
     facts = {"verdict": verdict, "checked": int(started), "host": os.uname().nodename,
              "baseline": {"at": baseline["at"], "commit": baseline.get("commit", ""),
                           "release": baseline.get("release", "")} if baseline else None,
-             "drift": drifts, "not_looked_at": gaps, "health": health(api, now, root)}
+             "drift": drifts, "counts": drift.counts(drifts, drift.compared(baseline, now)), "not_looked_at": gaps,
+             "health": health(api, now, root)}
     facts["seconds"] = round(time.time() - started, 3)
     return remembered(facts, output)
 
@@ -225,8 +226,8 @@ def _metric_lines(facts: Facts) -> Iterator[str]:
     if base := facts["baseline"]:
         yield from _family("observer_node_baseline_timestamp_seconds", "When the last provision ended.",
                            [({}, base["at"])])
-        yield from _family("observer_node_drift", "Things that are not as the last provision left them.",
-                           [({"kind": kind}, number) for kind, number in drift.counts(facts["drift"]).items()])
+    yield from _family("observer_node_drift", "Things that are not as the last provision left them.",
+                       [({"kind": kind}, number) for kind, number in facts["counts"].items()])
     yield from _family("observer_node_not_looked_at", "Parts of the node's state that could not be read.",
                        [({}, len(facts["not_looked_at"]))])
     if health_now["server"]:

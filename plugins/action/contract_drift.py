@@ -30,5 +30,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         findings = list(check_drift(str((task_vars or {}).get("inventory_hostname", "")), answer["facts"]))
         said = findings_result(findings, [Kind(name) for name in options["fail_on"]],
                                "The node is as the last provision left it." if not findings else
+                               "1 thing is not as the last provision left it." if len(findings) == 1 else
                                f"{len(findings)} things are not as the last provision left them.")
         return {**result, "changed": False, "facts": answer["facts"], **said}
