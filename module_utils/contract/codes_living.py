@@ -164,8 +164,7 @@ _("LIVE-14", "cluster", CRITICAL, ("The registry refuses the pull", "이미지 p
    "vault의 vault_ghcr_username, vault_ghcr_token을 수정하고 `ansible-playbook playbooks/secrets.yml -i inventories/<env>` 후 site.yml을 실행한다."))
 _("LIVE-15", "cluster", CRITICAL, ("The registry does not have the image", "이미지 또는 태그 없음"),
   ("{subject} cannot pull {image}: the registry does not have it: {why}.", "{subject}이(가) {image}을(를) 받을 수 없다: 레지스트리에 없다: {why}."),
-  ("Name a tag that exists in the overlay's kustomization, or push the image; then run site.yml.",
-   "overlay의 kustomization에 존재하는 태그를 지정하거나 이미지를 push한 뒤 site.yml을 실행한다."))
+  ("{mend_en}", "{mend_ko}"))
 _("LIVE-16", "cluster", CRITICAL, ("An image cannot be pulled", "이미지 pull 실패"),
   ("{subject} cannot pull {image}: {why}.", "{subject}이(가) {image}을(를) 받을 수 없다: {why}."),
   ("Try from that node whether the registry can be reached, and see `{command}`.", "해당 노드에서 레지스트리 접속을 확인하고 `{command}`를 본다."))
@@ -210,9 +209,7 @@ _("LIVE-26", "cluster", CRITICAL, ("A Secret is missing (CF-1)", "Secret 없음 
    "`ansible-playbook site.yml -i inventories/<env>`를 실행한다. 봉인한 적이 없으면 먼저 playbooks/secrets.yml을 실행한다."))
 _("LIVE-27", "cluster", HIGH, ("A Secret lacks a key (CF-2)", "Secret 키 누락 (CF-2)"),
   ("{subject}: key {key} is {actual}.", "{subject}: {key} 키가 {actual} 상태이다."),
-  ("Where the SealedSecret has it, delete the Secret, and the controller makes it anew; else add {key} to the vault, run "
-   "playbooks/secrets.yml, and then site.yml.",
-   "SealedSecret에 키가 있으면 Secret을 삭제하여 다시 생성되게 하고, 없으면 vault에 {key}을(를) 추가하고 playbooks/secrets.yml 후 site.yml을 실행한다."))
+  ("{mend_en}", "{mend_ko}"))
 _("LIVE-28", "cluster", HIGH, ("A Secret was not made by its SealedSecret", "SealedSecret이 만들지 않은 Secret"),
   ("{subject} belongs to {actual}; it should come from {expected}, else nobody can make it again.",
    "{subject}의 소유자는 {actual}이며, {expected}이어야 재생성할 수 있다."),
@@ -403,7 +400,7 @@ _("FAULT-33", "faults", CRITICAL, ("A workload is missing or switched off", "워
   ("{subject} is {actual}.", "{subject} 상태: {actual}."),
   ("`ansible-playbook site.yml -i {inventory}` puts it back.", "`ansible-playbook site.yml -i {inventory}`로 복구한다."))
 _("FAULT-34", "faults", HIGH, ("Something that runs cannot be reached", "통신 불가"),
-  ("{subject} does not answer, though what is behind it is ready: {why}.", "{subject}이(가) 응답하지 않는다 (대상은 Ready): {why}."),
+  ("{subject} does not answer: {why}.", "{subject}이(가) 응답하지 않는다: {why}."),
   ("Look at NetworkPolicies, at the Service's ports and at the node's firewall.",
    "NetworkPolicy, Service 포트, 노드 방화벽을 확인한다."))
 _("FAULT-35", "faults", MEDIUM, ("Something could not be looked at", "확인 불가 항목"),

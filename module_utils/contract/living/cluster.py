@@ -266,10 +266,17 @@ def secrets(look: Look) -> Iterator[Finding]:
         for key in secret.required:
             if key not in found["keys"] or key in found["empty"]:
                 look.blamed.add(subject)
-                yield finding("LIVE-27", clause, Layer.CONFIG, place, subject, expected=key,
+                there = bool(sealed and key in sealed["keys"])
+                delete, run = f"kubectl -n {look.space} delete secret {name}", again(look.inventory)
+                mend_en, mend_ko = (
+                    f"Delete it (`{delete}`): its SealedSecret has the key, and the controller makes it anew.",
+                    f"삭제하면 (`{delete}`) 키가 있는 SealedSecret에서 다시 생성된다.") if there else (
+                    f"Add {key} to the vault, run playbooks/secrets.yml, and then {run}.",
+                    f"vault에 {key}을(를) 추가하고 playbooks/secrets.yml 후 {run}을(를) 실행한다.")
+                yield finding("LIVE-27", clause, Layer.CONFIG, None if there else place, subject, expected=key,
                               actual="empty" if key in found["empty"] else "missing", key=key, related=related,
-                              command=f"kubectl -n {look.space} describe secret {name}",
-                              by_hand=str(bool(sealed and key in sealed["keys"])).lower())
+                              mend_en=mend_en, mend_ko=mend_ko,
+                              command=f"kubectl -n {look.space} describe secret {name}")
         if secret.sealed and found["owner"] != f"SealedSecret/{name}":
             yield finding("LIVE-28", clause, Layer.CONFIG, place, subject, expected=f"SealedSecret/{name}",
                           actual=found["owner"] or "made by hand", related=related, command=command)
@@ -556,8 +563,16 @@ def image_finding(look: Look, pod: Facts, container: Facts, values: dict[str, An
             **values, "secret": ", ".join(missing or known) or "no imagePullSecrets",
             "state": "missing" if missing else "refused"})
     if NOT_THERE.search(message) or container["reason"] == "InvalidImageName":
-        place = look.git.place(kind, name, *image_path(look, kind, name, container["name"]))
-        return of_pod(look, "LIVE-15", pod, Layer.DEPLOYMENT, place=place, **values)
+        path = image_path(look, kind, name, container["name"])
+        item = look.git.objects.get((kind, name))
+        wanted = str(item.get(*path) or "") if item else ""
+        right = bool(wanted) and not same_image(wanted, at)
+        return of_pod(
+            look, "LIVE-15", pod, Layer.DEPLOYMENT, place=look.git.place(kind, name, *path), **values,
+            mend_en=f"Git names {wanted}: run {again(look.inventory)}." if right else
+            f"Name a tag that exists where git has the image, or push it; then run {again(look.inventory)}.",
+            mend_ko=f"Git의 이미지는 {wanted}: {again(look.inventory)}을(를) 실행한다." if right else
+            f"Git에 존재하는 태그를 지정하거나 이미지를 push한 뒤 {again(look.inventory)}을(를) 실행한다.")
     return of_pod(look, "LIVE-16", pod, Layer.NODE, **values)
 
 
