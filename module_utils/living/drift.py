@@ -23,6 +23,9 @@ from .drift_node import OUR_UNITS, OURS, POWERFUL, Runner
 FOLDER = "/var/lib/observer-node"
 BASELINE = f"{FOLDER}/baseline.json"
 SETTINGS = "/etc/observer-node/watch.json"
+SERVER_UNIT = "/etc/systemd/system/k3s.service"
+"""An agent has another one, and no objects."""
+
 FORMAT = 1
 
 State = dict[str, Any]
@@ -72,8 +75,8 @@ def snapshot(
     try:
         cluster = drift_cluster.snapshot(api or Api(), key.encode())
     except ApiProblem as problem:
-        cluster = {"answers": False, "why": str(problem), "objects": None, "errors": [],
-                   "server": problem.kind != "none"}
+        server = problem.kind != "none" or os.path.exists(drift_node.inside(root, SERVER_UNIT))
+        cluster = {"answers": False, "why": str(problem), "objects": None, "errors": [], "server": server}
     return {"format": FORMAT, "at": int(time.time()), "key": key, "node": node, "cluster": cluster}
 
 

@@ -23,12 +23,11 @@ Object = dict[str, Any]
 MANAGER = "observer-node"
 
 SYSTEM = re.compile(
-    r"k3s|kubelet|kube-apiserver|kube-controller-manager|kube-scheduler|kube-proxy|cloud-controller-manager"
-    r"|k3s-(supervisor|cloud-controller-manager|etcd)|local-path-provisioner|sealed-secrets-controller|controller"
-    r"|clusterrole-aggregation-controller|api-priority-and-fairness-config-(consumer|producer)-v1"
-    r"|(kubernetes-)?service-cidr-controller|helm-controller|rancher-controller|flanneld"
-    # K3s' own controllers bear the node's name behind theirs: deploy@obs-prod-arm.
-    r"|(deploy|k3s-[\w-]+|supervisor|[\w-]*controller|helm-install)@.+"
+    r"kubelet|kube-apiserver|kube-controller-manager|kube-scheduler|kube-proxy|cloud-controller-manager|flanneld"
+    r"|local-path-provisioner|sealed-secrets-controller|controller|clusterrole-aggregation-controller"
+    r"|api-priority-and-fairness-config-(consumer|producer)-v1|(kubernetes-)?service-cidr-controller"
+    # K3s is all of the above in one program; its own controllers bear the node's name behind theirs.
+    r"|(k3s|dynamiclistener|helm-controller|rancher-)[\w@.-]*|(deploy|supervisor|[\w-]*controller)@.+"
 )
 """Managers whose fields are results, not edits (``controller`` is sealed-secrets' program)."""
 

@@ -76,8 +76,13 @@ COMMANDS = {
     "6": ("ip6tables-save",),
 }
 
-OTHERS_CHAINS = re.compile(r"(KUBE|FLANNEL|CNI|NETPOL|DOCKER|LIBVIRT|CALI|cali|f2b)[-:_]?|KUBE-.*")
-"""Chains that programs rewrite while they run."""
+OTHERS_CHAINS = re.compile(r"KUBE-|FLANNEL|CNI-|NETPOL|DOCKER|LIBVIRT|cali-|f2b-")
+OTHERS_RULES = re.compile(r' -[jg] (KUBE-|FLANNEL|CNI-|NETPOL|DOCKER|LIBVIRT|cali-|f2b-)'
+                          r'|--comment "?(kube|KUBE|flannel|cali)')
+"""Beginnings of chains, and rules, that programs rewrite while they run."""
+
+DHCP_CLIENT = (68, 546)
+"""Ports that are open only while a lease is asked for."""
 
 
 def run(argv: Sequence[str]) -> str:
@@ -371,10 +376,13 @@ def ports(root: str) -> State:
     owners = _owners(root, set(sockets))
     found: State = {}
     for inode, (protocol, number, alone) in sockets.items():
-        process = owners.get(inode, "a process that is gone")
+        # Flannel's tunnel has no process.
+        process = owners.get(inode, "the kernel")
         dynamic = number >= first_dynamic
         # An unconnected UDP socket there is somebody's question, and X11 through SSH is its user's.
-        if (dynamic and protocol == "udp") or (alone and process == "sshd" and 6010 <= number < 6100):
+        if protocol == "udp" and (dynamic or number in DHCP_CLIENT):
+            continue
+        if alone and process == "sshd" and 6010 <= number < 6100:
             continue
         where = " (this machine only)" if alone else ""
         found[f"{protocol} {'any' if dynamic else number} {process}{where}"] = "listens"
@@ -427,8 +435,7 @@ def firewall(runner: Runner) -> State:
                     found[f"IPv{family} {table} {chain}"] = [f"policy {policy}"]
             elif line.startswith("-A "):
                 chain = line.split()[1]
-                target = re.search(r" -[jg] (\S+)", line)
-                if not OTHERS_CHAINS.match(chain) and not (target and OTHERS_CHAINS.match(target[1])):
+                if not OTHERS_CHAINS.match(chain) and not OTHERS_RULES.search(line):
                     found.setdefault(f"IPv{family} {table} {chain}", []).append(line.split(" ", 2)[2])
     return found
 

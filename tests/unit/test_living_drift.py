@@ -224,7 +224,7 @@ def scaled(node: Node) -> None:
 def secret_variable(node: Node) -> None:
     containers = node.named("Deployment", "observer")["spec"]["template"]["spec"]["containers"]
     containers[0]["env"].append({"name": "PLAIN", "value": "with canary-77 in it"})
-    variable = {"f:env": {'k:{"name":"PLAIN"}': {".": {}, "f:name": {}, "f:value": {}}}}
+    variable: dict[str, Any] = {"f:env": {'k:{"name":"PLAIN"}': {".": {}, "f:name": {}, "f:value": {}}}}
     node.wrote("Deployment", "observer", "kubectl-set",
                {"f:spec": {"f:template": {"f:spec": {"f:containers": {OBSERVER: variable}}}}})
 
@@ -450,6 +450,18 @@ def test_without_k3s_the_node_is_compared_all_the_same(node: Node) -> None:
     assert [one["code"] for one in drift.compare(baseline, now)] == ["DRIFT-08"]
     assert drift.unlooked(now) == [{"about": "objects of the cluster", "why": node.cluster.down}]
     assert "object" not in drift.compared(baseline, now)
+
+
+def test_an_agent_has_no_objects_to_look_at(node: Node) -> None:
+    class Agent:
+        def get(self, path: str, **_: str) -> dict[str, Any]:
+            raise ApiProblem("none", "there is no K3s server on this node")
+
+    now = drift.snapshot(None, str(node.root), Agent(), node.programs)
+    assert drift.unlooked(now) == []
+    node.write("/etc/systemd/system/k3s.service", "[Unit]")
+    now = drift.snapshot(None, str(node.root), Agent(), node.programs)
+    assert [one["about"] for one in drift.unlooked(now)] == ["objects of the cluster"]
 
 
 def test_what_cannot_be_read_is_said_and_not_compared(node: Node) -> None:
