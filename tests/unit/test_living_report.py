@@ -221,8 +221,11 @@ def test_every_living_code_belongs_to_a_step() -> None:
     for code in CODES:
         assert step_of(finding(code, layer=Layer.DEPLOYMENT)) in STEPS
     assert step_of(finding("PERSIST-01", clause="persistence.pods", layer=Layer.DEPLOYMENT)) == "step_5"
-    assert step_of(finding("LIVE-01", clause="live.pods", layer=Layer.DEPLOYMENT, subject="StatefulSet x/postgres")) \
-        == "step_6"
+    for code, step_wanted in (("NODE-05", "node"), ("NODE-32", "step_4"), ("NODE-42", "step_6"), ("LIVE-17", "step_2"),
+                              ("LIVE-11", "step_1"), ("LIVE-20", "step_2"), ("LIVE-26", "step_1"),
+                              ("LIVE-36", "step_3"), ("EXT-01", "step_2")):
+        assert step_of(finding(code, layer=Layer.DEPLOYMENT)) == step_wanted, code
+    assert step_of(finding("FAULT-30", clause="faults.login", layer=Layer.CONFIG, subject="postgres")) == "step_6"
 
 
 @pytest.mark.parametrize(("seconds", "text"), [

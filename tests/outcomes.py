@@ -1,0 +1,64 @@
+"""A pytest plugin that writes down how each test ended: ``OBSERVER_NODE_OUTCOMES=FOLDER pytest -p tests.outcomes ...``.
+
+Every run writes a file of its own into the folder, so that runs may go side by side. ``tools/claims.py --merge FOLDER``
+then puts them into ``bench/tests.json``. A test with parameters is one, as bad as the worst of them.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+import secrets
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+VARIABLE = "OBSERVER_NODE_OUTCOMES"
+RANKS = ("failed", "skipped", "passed")
+"""Worst first."""
+MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def kind_of(test: str) -> str:
+    """On what a test runs: on no node, or on nodes that run the stand-in or the official release of K3s."""
+    if "on_node/" not in test:
+        return "no node"
+    k3s = "official K3s" if os.environ.get("RELEASES") else "stand-in"
+    return f"{k3s} on {MACHINES.get(platform.machine(), platform.machine())}"
+
+
+class Outcomes:
+    """Those of a run, by test."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.tests: dict[str, dict[str, Any]] = {}
+
+    @pytest.hookimpl
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """A part of a test - what is set up, the test, what is taken down - has ended."""
+        name = report.nodeid.partition("[")[0]
+        one = self.tests.setdefault(name, {"outcome": "passed", "seconds": 0.0, "count": 0, "node": kind_of(name)})
+        one["outcome"] = min(one["outcome"], report.outcome, key=RANKS.index)
+        one["seconds"] = round(one["seconds"] + report.duration, 3)
+        one["count"] += report.when == "setup"
+
+    @pytest.hookimpl
+    def pytest_sessionfinish(self) -> None:
+        """All of it in a file that nobody else writes."""
+        date = datetime.datetime.now(datetime.UTC).replace(microsecond=0).isoformat().replace("+00:00", "Z")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / f"{secrets.token_hex(8)}.json"
+        path.with_suffix(".new").write_text(json.dumps(
+            {name: {**one, "date": date} for name, one in self.tests.items()}, indent=1))
+        path.with_suffix(".new").rename(path)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Without the variable nothing is written down."""
+    if folder := os.environ.get(VARIABLE):
+        config.pluginmanager.register(Outcomes(Path(folder)), "observer-node-outcomes")

@@ -1,0 +1,121 @@
+"""docs/claims.md is what the claims and the committed results make, and every test that a claim names is there."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def load() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("claims", ROOT / "tools" / "claims.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+claims = load()
+MADE = "tests/unit/test_claims.py::test_the_page_is_made"
+
+
+def result(outcome: str = "passed", **fields: Any) -> dict[str, Any]:  # noqa: ANN401
+    return {"outcome": outcome, "seconds": 1.0, "count": 2, "date": "2026-11-21T20:00:00Z", "node": "no node", **fields}
+
+
+def page(results: dict[str, Any], measured: dict[str, Any] | None = None, **body: Any) -> str:  # noqa: ANN401
+    claim = claims.Claim({"en": "It holds.", "ko": "성립한다.", "tests": [MADE], **body})
+    text: str = claims.page([claim], results, measured or {})
+    return text
+
+
+def test_the_page_is_made() -> None:
+    made = claims.page(claims.claims(), claims.read(claims.TESTS), claims.read(claims.RESULTS))
+    assert (ROOT / "docs" / "claims.md").read_text() == made, "run `python tools/claims.py`"
+
+
+def test_every_test_that_a_claim_names_is_there() -> None:
+    assert [name for one in claims.claims() for name in claims.unknown(one)] == []
+
+
+def test_a_test_that_is_not_there_is_told() -> None:
+    for name in ("tests/unit/test_claims.py::test_of_nothing", "tests/unit/test_none.py"):
+        assert claims.unknown(claims.Claim({"en": "a", "ko": "b", "tests": [name]})) == [name]
+
+
+def test_every_claim_is_made_in_both_languages_and_has_tests() -> None:
+    for one in claims.claims():
+        assert one.tests and one.english.endswith(".") and any("\uac00" <= letter <= "\ud7a3" for letter in one.korean)
+
+
+def test_what_is_proved_says_by_how_many_cases_when_and_on_what() -> None:
+    text = page({MADE: result()}, {"rerun": {"seconds": 8.5}}, figures={"second run": ["rerun.seconds", "s"]})
+    row = next(line for line in text.splitlines() if line.startswith("| It holds."))
+    assert row == ("| It holds.<br>성립한다. | ✅ proved by 2 cases<br>✅ 2건으로 증명 | 2026-11-21 | no node "
+                   "| second run: 8.5 s |")
+    assert "official K3s on arm64 (공식 K3s, arm64) | 🔴 **never run**" in text
+
+
+@pytest.mark.parametrize(("results", "said"), [
+    ({}, "🔴 **1 of 1 without a result**"),
+    ({MADE: result("failed")}, "🔴 **1 of 1 failed**"),
+    ({MADE: result("skipped")}, "🔴 **1 of 1 skipped**"),
+])
+def test_what_is_not_proved_says_so_in_red(results: dict[str, Any], said: str) -> None:
+    text = page(results, figures={"f": ["none.such", "s"]})
+    assert said in text and "✅" not in text and "🔴 never measured" in text
+
+
+def test_a_file_stands_for_all_of_its_tests_and_one_that_is_missing_shows() -> None:
+    names = claims.tests_of("tests/unit/test_claims.py")
+    assert MADE in names
+    text = page({name: result() for name in names[:-1]}, tests=["tests/unit/test_claims.py"])
+    assert f"🔴 **1 of {len(names)} without a result** ({names[-1].rpartition('::')[2]})" in text
+
+
+def test_a_claim_that_is_not_proved_comes_first() -> None:
+    well = claims.Claim({"en": "Proved.", "ko": "증명.", "tests": [MADE]})
+    bad = claims.Claim({"en": "Open.", "ko": "미증명.", "tests": ["tests/unit/test_none.py"]})
+    text = claims.page([well, bad], {MADE: result()}, {})
+    assert text.index("| Open.") < text.index("| Proved.") and "🔴 **no test**" in text
+
+
+def test_the_later_run_counts_and_what_is_no_test_any_more_goes(tmp_path: Path) -> None:
+    old = {MADE: result("failed"), "tests/unit/test_claims.py::test_gone": result()}
+    for number, (outcome, date) in enumerate([("passed", "2026-11-21T21:00:00Z"), ("failed", "2026-11-20T00:00:00Z")]):
+        (tmp_path / f"{number}.json").write_text(json.dumps({MADE: result(outcome, date=date)}))
+    found = claims.merged(old, tmp_path)
+    assert list(found) == [MADE] and found[MADE]["outcome"] == "passed"
+    assert json.loads(claims.written(found)) == found
+
+
+def test_pytest_writes_down_how_tests_ended(tmp_path: Path) -> None:
+    (tmp_path / "on_node").mkdir()
+    (tmp_path / "on_node" / "test_a.py").write_text("def test_node(): pass\n")
+    (tmp_path / "test_b.py").write_text(
+        "import pytest\n\n@pytest.mark.parametrize('n', [1, 2, 3])\ndef test_three(n): assert n != 2\n\n"
+        "def test_passed(): pass\n\ndef test_skipped(): pytest.skip('no')\n\n"
+        "@pytest.fixture\ndef broken(): raise OSError\n\ndef test_error(broken): pass\n")
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
+    environment.pop("RELEASES", None)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.outcomes", "--rootdir", str(tmp_path),
+               "-c", os.devnull, str(tmp_path)]
+    for folder in ("", str(tmp_path / "outcomes")):
+        subprocess.run(command, cwd=ROOT, env={**environment, "OBSERVER_NODE_OUTCOMES": folder}, check=False,
+                       capture_output=True)
+    written, = (tmp_path / "outcomes").iterdir()
+    found = json.loads(written.read_text())
+    assert {name.rpartition("::")[2]: (one["outcome"], one["count"]) for name, one in found.items()} == {
+        "test_node": ("passed", 1), "test_three": ("failed", 3), "test_passed": ("passed", 1),
+        "test_skipped": ("skipped", 1), "test_error": ("failed", 1)}
+    kinds = {name.rpartition("::")[2]: one["node"] for name, one in found.items()}
+    assert kinds["test_three"] == "no node" and kinds["test_node"].startswith("stand-in on ")
