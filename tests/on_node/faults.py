@@ -10,7 +10,7 @@ import base64
 import json
 import shlex
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,9 @@ STORAGE = "/opt/local-path-provisioner"
 SETTINGS = "/opt/platform/runtime/observer/config"
 TLS = "/var/lib/rancher/k3s/server/tls"
 IMAGE = "ghcr.io/tawbury/observer"
+
+CAUSED: list[str] = []
+"""Faults that are caused together and not yet undone."""
 
 Cause = Callable[[Site], AbstractContextManager[None]]
 
@@ -37,11 +40,21 @@ class Expected:
 
 @dataclass(frozen=True)
 class Fault:
-    """A fault and its verdict."""
+    """One or more causes at once, and their verdicts."""
 
     name: str
-    cause: Cause
-    expected: Expected
+    causes: tuple[Cause, ...]
+    expected: tuple[Expected, ...]
+
+    @contextmanager
+    def caused(self, site: Site) -> Iterator[None]:
+        """All of it, and undone in the other order."""
+        with ExitStack() as stack:
+            for cause in self.causes:
+                CAUSED.append(self.name)
+                stack.callback(CAUSED.pop)
+                stack.enter_context(cause(site))
+            yield
 
 
 # --- what faults are made of -----------------------------------------------------------------------
@@ -89,7 +102,10 @@ def unready(site: Site) -> Callable[[], bool]:
 
 
 def recovered(site: Site, seconds: float = 120) -> None:
-    """Wait until both pods are ready and the Service answers."""
+    """Wait until both pods are ready and the Service answers; with another fault still there, not at all."""
+    if len(CAUSED) > 1:
+        return
+
     def question() -> bool:
         found = site.get(f"-n {NS} pods")["items"]
         return ({pod["metadata"]["labels"]["app"] for pod in found} == {"observer", "postgres"} and len(found) == 2
@@ -399,3 +415,41 @@ def expired_certificate(site: Site) -> Iterator[None]:
         site.ssh(f"sudo mv {TLS}/kept.crt {TLS}/serving-kube-apiserver.crt")
         wait_for(lambda: site.kubectl("get --raw /version"), "the API", 90)
         recovered(site)
+
+
+# --- all of them -----------------------------------------------------------------------------------
+
+CLAIM = Expected("FAULT-09", "deployment", f"PersistentVolumeClaim {NS}/observer-universe-pvc")
+PROVISIONER = Expected("FAULT-10", "cluster", "Deployment kube-system/local-path-provisioner")
+PASSWORD = Expected("FAULT-16", "config", f"Secret {NS}/ghcr-secret")
+TAG = Expected("FAULT-17", "deployment", f"Deployment {NS}/observer")
+VARIABLE = Expected("FAULT-19", "config", f"ConfigMap {NS}/observer-config lacks DB_NAME")
+GROUP = Expected("FAULT-25", "deployment", f"Deployment {NS}/observer runs with fsGroup")
+DATABASE = Expected("FAULT-27", "config", f"ConfigMap {NS}/observer-config says DB_HOST")
+SEALED = Expected("FAULT-14", "config", f"SealedSecret {NS}/observer-secrets")
+SERVICE = Expected("FAULT-31", "deployment", f"Service {NS}/observer")
+DISK = Expected("FAULT-05", "node", STORAGE)
+OWNER = Expected("FAULT-07", "node", SETTINGS)
+FIREWALL = Expected("FAULT-06", "node", "iptables FORWARD")
+K3S = Expected("FAULT-02", "cluster", "k3s.service")
+CERTIFICATE = Expected("FAULT-03", "cluster", f"{TLS}/serving-kube-apiserver.crt")
+
+FAULTS = (
+    Fault("a claim is pending", (pending_claim,), (CLAIM,)),
+    Fault("nothing makes volumes", (no_provisioner,), (PROVISIONER,)),
+    Fault("the registry's password is wrong", (wrong_password,), (PASSWORD,)),
+    Fault("the tag is missing", (missing_tag,), (TAG,)),
+    Fault("a variable is missing", (missing_variable,), (VARIABLE,)),
+    Fault("fsGroup is wrong", (wrong_group,), (GROUP,)),
+    Fault("the database's host is wrong", (wrong_database_host,), (DATABASE,)),
+    Fault("a SealedSecret cannot be opened", (unopened_secret,), (SEALED,)),
+    Fault("a Service has no endpoints", (no_endpoints,), (SERVICE,)),
+    Fault("the disk is full", (full_disk,), (DISK,)),
+    Fault("a folder has the wrong owner", (wrong_owner,), (OWNER,)),
+    Fault("the firewall eats pod traffic", (firewall,), (FIREWALL,)),
+    Fault("K3s is down", (no_k3s,), (K3S,)),
+    Fault("a certificate has expired", (expired_certificate,), (CERTIFICATE,)),
+    Fault("host of the database and Service", (wrong_database_host, no_endpoints), (DATABASE, SERVICE)),
+    Fault("owner of a folder and K3s", (wrong_owner, no_k3s), (OWNER, K3S)),
+    Fault("firewall and variable", (firewall, missing_variable), (FIREWALL, VARIABLE)),
+)

@@ -39,6 +39,9 @@ NOISE = re.compile(r'rpc error: code = \w+ desc = |failed to pull and unpack ima
 LOGIN = re.compile(r"password authentication failed|InvalidPassword|InvalidAuthorization|"
                    r"role \"[^\"]*\" does not exist")
 TELLING = re.compile(r"\b(FATAL|PANIC|CRITICAL|ERROR|panic|Traceback|\w*(Error|Exception))\b")
+BAD = re.compile(r"level=(error|fatal)|\b[EF]\d{4} \d\d:|\b(panic|fatal|expired|refuse[ds]?)\b", re.IGNORECASE)
+"""Lines of K3s' log that tell more than that it is busy."""
+
 DENIED = re.compile(r"ermission denied|EACCES|EPERM|cannot (write|read)", re.IGNORECASE)
 NO_SPACE = re.compile(r"no space left|ENOSPC", re.IGNORECASE)
 
@@ -70,7 +73,7 @@ RESTORE = {
 class Step:
     """A step of the walk: what was looked at, whether a fault shows there, and what was seen.
 
-    ``verdict`` is ``well``, ``fault`` or ``unknown``.
+    ``verdict`` is ``well``, ``fault``, ``symptom`` (something shows, and its cause is elsewhere) or ``unknown``.
     """
 
     stage: Stage
@@ -181,13 +184,18 @@ def remedy_of(one: Candidate, inventory: str) -> dict[str, str]:
     return {language: sentence(one.finding, "remedy", language) for language in ("en", "ko")}
 
 
+def stage_of(one: Finding) -> Stage:
+    return STAGES.get(one.code, Stage.CLUSTER)
+
+
 def steps(look: Look, faults: Sequence[Fault], static_report: Report | None) -> tuple[Step, ...]:
     """The walk in its order."""
     found = []
     for stage in Stage:
-        mine = [one for one in faults if STAGES.get(one.finding.code, Stage.CLUSTER) is stage]
+        mine = [one for one in faults if stage_of(one.finding) is stage]
+        shows = any(stage_of(symptom) is stage for one in faults for symptom in one.symptoms)
         looked, known = look.looked_at(stage, static_report)
-        verdict = "fault" if mine else "well" if known else "unknown"
+        verdict = "fault" if mine else "symptom" if shows else "well" if known else "unknown"
         found.append(Step(stage, verdict, tuple(looked), tuple(
             line for one in mine for line in (sentence(one.finding, "message", "en"), *one.evidence[:1]))))
     return tuple(found)
@@ -285,7 +293,9 @@ class Look:
     def disk(self, host: str, node: Facts) -> Iterator[Candidate]:
         storage = node.get("storage") or {}
         path = str(storage.get("path") or STORAGE)
-        others = [one for one in node.get("disks") or () if one["mount"] != storage.get("mount")]
+        # The same file system may be mounted twice.
+        others = [one for one in node.get("disks") or () if one["mount"] != storage.get("mount")
+                  and (one.get("bytes"), one.get("free")) != (storage.get("bytes"), storage.get("free"))]
         places = [(path, storage.get("mount"), storage), *((one["mount"], one["mount"], one) for one in others)]
         for name, mount, one in places:
             free, total = one.get("free"), one.get("bytes")
@@ -335,7 +345,7 @@ class Look:
         unit = "k3s-agent" if k3s.get("role") == "agent" else "k3s"
         state = f"{k3s.get('active') or 'unknown'} ({k3s.get('sub')})" if k3s.get("installed") else "not installed"
         command = f"sudo journalctl -u {unit} -n 30 --no-pager"
-        log = tail(k3s.get("log") or ())
+        log = tail([line for line in k3s.get("log") or () if BAD.search(line)])
         because: list[Key] = [("machine", host)]
         if any(NO_SPACE.search(line) for line in log):
             because.append(("disk", host))
@@ -394,7 +404,8 @@ class Look:
             whys.setdefault(self.host, str((self.cluster.get("api") or {}).get("why") or ""))
         for host, why in whys.items():
             command = "sudo journalctl -u k3s -n 30 --no-pager"
-            log = tail((self.nodes.get(host, {}).get("k3s") or {}).get("log") or ())
+            lines = (self.nodes.get(host, {}).get("k3s") or {}).get("log") or ()
+            log = tail([line for line in lines if BAD.search(line)])
             if "certificate has expired" in why or "expired" in why:
                 yield Candidate(("certificate", host), self.make(
                     "FAULT-03", "cluster.certificates", Layer.CLUSTER, None, f"the API's certificate on {host}",
@@ -599,7 +610,7 @@ class Look:
         found = {path: f"{path}: {said.get('why')}" for path, said in writes.items()
                  if not said.get("ok") and not NO_SPACE.search(str(said.get("why")))}
         for line in [*self.reasons(one), *map(said, (one.get("log") or ())[-5:])]:
-            path = re.search(r"(/[\w./-]+)", line) if DENIED.search(line) else None
+            path = re.search(r"(/[\w./-]+)", line) if DENIED.search(line) and not NO_SPACE.search(line) else None
             if path:
                 found.setdefault(path[1], short(line))
         return found
@@ -931,11 +942,11 @@ class Look:
                               f"{one['restarts']} restarts" for pod, one in own)], bool(own)
         if stage is Stage.CONTAINER:
             found = []
-            for _, one in own:
-                process = self.processes.get(one["id"])
-                if process:
-                    refused = sum(not item.get("ok") for item in (self.inside(one).get("writes") or {}).values())
-                    found.append(f"{one['name']}: uid {(process.get('uids') or ['?'])[0]}, "
+            for process in self.processes.values():
+                if process.get("namespace") == self.namespace:
+                    writes = (process.get("inside") or {}).get("writes") or {}
+                    refused = sum(not item.get("ok") for item in writes.values())
+                    found.append(f"{process.get('name')}: uid {(process.get('uids') or ['?'])[0]}, "
                                  f"{len(process.get('environment') or {})} variables, "
                                  f"{len(process.get('mounts') or ())} mounts, {refused} writes refused")
             return found, bool(found)
