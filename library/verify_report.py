@@ -126,6 +126,10 @@ contract:
   returned: unless an input cannot be read
   type: dict
   sample: {holds: 143, clauses: 143}
+persisted:
+  description: Whether Step 5 was ever done from here, so that the report can tell of it.
+  returned: unless an input cannot be read
+  type: bool
 counts:
   description: Number of findings of each kind, without waived ones.
   returned: unless an input cannot be read

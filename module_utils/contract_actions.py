@@ -57,7 +57,8 @@ def findings_result(
 
     :param well: what is said when none does.
     """
-    bodies = [finding_body(one, sentence) for one in findings]
+    # Through JSON, because Ansible warns of enumerations.
+    bodies = json.loads(json.dumps([finding_body(one, sentence) for one in findings]))
     bad = [(one, data) for one, data in zip(findings, bodies, strict=True) if one.kind in fail_on and not one.waiver]
     found: dict[str, Any] = {"findings": bodies, "failed": bool(bad), "msg": well}
     if bad:

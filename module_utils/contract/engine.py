@@ -33,11 +33,13 @@ NEEDS: Mapping[str, set[Layer]] = {
 def check(
     contract: Contract, *, app: AppFacts | None = None, images: Sequence[ImageFacts] = (),
     manifests: ManifestFacts | None = None, more: Iterable[Finding] = (), now: datetime.datetime,
-    places: Sequence[tuple[str, str]] = (), facts: Mapping[str, Any] | None = None,
+    live: Iterable[Layer] = (), places: Sequence[tuple[str, str]] = (), facts: Mapping[str, Any] | None = None,
 ) -> Report:
     """Compare what was loaded with a contract.
 
     :param more: findings from elsewhere (repository hygiene, a living system).
+    :param live: layers of a living system that were looked at for ``more``: the cluster shows whether what was declared
+        runs, and is needed then before a clause can be said to hold.
     :param now: the time by which waivers expire.
     """
     subject = Subject(contract, app, images, manifests, Cluster(manifests.objects if manifests else ()))
@@ -47,11 +49,13 @@ def check(
     found += more
     secrets = known_secrets(subject)
     found = [without_secrets(one, secrets) for one in one_layer_each(contract, once(found))]
-    looked = looked_at(subject)
+    living = set(live)
+    looked = looked_at(subject) | living
     found = waived(contract, found, looked, now.date())
     found.sort(key=order)
-    return Report(contract.name, contract.file, now, tuple(places), tuple(clauses(contract, looked, found)),
-                  tuple(found), {**(facts or {}), "fixed": fixed(contract, looked, found)})
+    names = list(names_of_clauses(contract, bool(living)))
+    return Report(contract.name, contract.file, now, tuple(places), tuple(clauses(names, looked, found)),
+                  tuple(found), {**(facts or {}), "fixed": fixed(contract, names, looked, found)})
 
 
 def known_secrets(subject: Subject) -> list[str]:
@@ -180,8 +184,25 @@ def looked_at(subject: Subject) -> set[Layer]:
     return found | (RENDERED if subject.manifests else set())
 
 
-def names_of_clauses(contract: Contract) -> Iterator[tuple[str, set[Layer]]]:
-    """Everything that the contract says, with the layers that have to agree in it."""
+OF_NODES = ("folders", "disk", "timezone", "clock", "firewall")
+OF_CLUSTERS = ("k3s", "api", "certificates", "nodes", "namespace", "storageClass", "pods", "events")
+"""What is looked at on a living system besides what manifests say."""
+
+
+def names_of_clauses(contract: Contract, living: bool = False) -> Iterator[tuple[str, set[Layer]]]:
+    """Everything that the contract says, with the layers that have to agree in it; of a living system its own, too."""
+    for name, needed in declared_clauses(contract):
+        # Of what an app's source says, a living system shows what its pages answer.
+        shows = needed & RENDERED or name.startswith("ports.app")
+        yield name, needed | {Layer.CLUSTER} if living and shows else needed
+    if living:
+        yield from ((f"node.{name}", {Layer.NODE}) for name in OF_NODES)
+        yield from ((f"cluster.{name}", {Layer.CLUSTER}) for name in OF_CLUSTERS)
+        yield from ((name, {Layer.CLUSTER}) for name in ("volumes.released", "volumes.orphans", "images.running"))
+
+
+def declared_clauses(contract: Contract) -> Iterator[tuple[str, set[Layer]]]:
+    """What the contract says of files."""
     everywhere = {Layer.APP, Layer.IMAGE, *RENDERED}
     own = Subject(contract)
     for folder in contract.paths.values():
@@ -224,13 +245,15 @@ def names_of_clauses(contract: Contract) -> Iterator[tuple[str, set[Layer]]]:
     yield "references", RENDERED
 
 
-def clauses(contract: Contract, looked: set[Layer], found: Sequence[Finding]) -> Iterator[Clause]:
+def clauses(
+    names: Iterable[tuple[str, set[Layer]]], looked: set[Layer], found: Sequence[Finding]
+) -> Iterator[Clause]:
     """Every clause and what was found of it; what is not in the contract comes last."""
     numbers: dict[str, list[int]] = {}
     for number, one in enumerate(found):
         numbers.setdefault(one.clause, []).append(number)
     layers: dict[str, set[Layer]] = {}
-    for name, needed in names_of_clauses(contract):
+    for name, needed in names:
         layers.setdefault(name, set()).update(needed)
     for name in numbers:
         layers.setdefault(name, {found[number].layer for number in numbers[name]})
@@ -240,14 +263,16 @@ def clauses(contract: Contract, looked: set[Layer], found: Sequence[Finding]) ->
                      tuple(numbers.get(name, ())))
 
 
-def fixed(contract: Contract, looked: set[Layer], found: Sequence[Finding]) -> list[dict[str, Any]]:
+def fixed(
+    contract: Contract, names: Iterable[tuple[str, set[Layer]]], looked: set[Layer], found: Sequence[Finding]
+) -> list[dict[str, Any]]:
     """The contracts that may never change, and whether each holds (seed 001); None where not all was looked at."""
     broken = {one.clause for one in found if one.kind is Kind.VIOLATION and not one.waiver}
     unknown = {one.clause for one in found if one.kind is Kind.UNCHECKED}
-    unknown |= {name for name, needed in names_of_clauses(contract) if not needed <= looked}
+    unknown |= {name for name, needed in names if not needed <= looked}
 
-    def touched(one: Fixed, names: set[str]) -> bool:
-        return any(fnmatch.fnmatchcase(name, pattern) for name in names for pattern in one.clauses)
+    def touched(one: Fixed, those: set[str]) -> bool:
+        return any(fnmatch.fnmatchcase(name, pattern) for name in those for pattern in one.clauses)
 
     return [{"number": one.number, "title": dict(one.title), "broken": dict(one.broken),
              "holds": False if touched(one, broken) else None if touched(one, unknown) else True}

@@ -49,6 +49,8 @@ REVISION = re.compile(r"-[0-9a-z]{5,10}$")
 BUNDLES = "/run/k3s/containerd/io.containerd.runtime.v2.task/k8s.io"
 """Where K3s' containerd keeps what each container was started with."""
 
+POD_LOGS = "/var/log/pods"
+
 
 
 def collect(request: Mapping[str, Any], api: Api | None = None, proc: str = "/proc") -> dict[str, Any]:
@@ -74,6 +76,7 @@ class Collector:
         self.api = api
         self.proc = proc
         self.bundles = str(request.get("bundles") or BUNDLES)
+        self.pod_logs = str(request.get("pod_logs") or POD_LOGS)
         self.now = time.time()
         self.errors: list[dict[str, str]] = []
         self.problem: ApiProblem | None = None
@@ -208,6 +211,8 @@ class Collector:
                 begun: dict[str, str] | None = None
                 for variable, (kind, owner, key) in sources(spec, secrets, maps).items():
                     now = (secrets if kind == "Secret" else maps).get(owner, {}).get(key)
+                    if now is None:
+                        continue  # There is nothing to compare with.
                     verdict = "unknown" if real is None else verdict_of(real.get(variable), now)
                     if verdict == "missing":
                         # An entry point may take a variable away (PostgreSQL's does that with the password).
@@ -247,22 +252,23 @@ class Collector:
                 left -= not wanted
                 before = failing(pod, container, self.now) and container["state"] == "running" and \
                     container["restarts"] > 0
-                container["log"] = self.log(pod, container["name"], before, ASKED_LINES if wanted else LOG_LINES)
+                container["log"] = self.log(pod, container, before, ASKED_LINES if wanted else LOG_LINES)
 
-    def log(self, pod: Object, container: str, before: bool, lines: int) -> list[str]:
+    def log(self, pod: Object, container: Object, before: bool, lines: int) -> list[str]:
         """The last lines, and what is telling of those that came before them."""
-        if self.problem:
-            return []
-        try:
-            text = self.api.text(
-                f"/api/v1/namespaces/{quote(pod['namespace'])}/pods/{quote(pod['name'])}/log", container=container,
-                previous=str(before).lower(), tailLines=str(lines), limitBytes=str(LOG_BYTES))
-        except ApiProblem as problem:
-            self.failure(f"log of {pod['namespace']}/{pod['name']}", problem)
-            return []
+        text = log_of_this_node(Path(self.pod_logs, f"{pod['namespace']}_{pod['name']}_{pod['uid']}",
+                                     container["name"], f"{container['restarts'] - before}.log"), lines)
+        if text is None and not self.problem:
+            try:
+                text = self.api.text(
+                    f"/api/v1/namespaces/{quote(pod['namespace'])}/pods/{quote(pod['name'])}/log",
+                    container=container["name"], previous=str(before).lower(), tailLines=str(lines),
+                    limitBytes=str(LOG_BYTES))
+            except ApiProblem as problem:
+                self.failure(f"log of {pod['namespace']}/{pod['name']}", problem)
         # A line that was cut off may end in a part of a secret, which nothing would know.
-        cut = -1 if len(text.encode(errors="replace")) >= LOG_BYTES else None
-        found = [self.redaction.text(line) for line in text.splitlines()[:cut] if line.strip()]
+        cut = -1 if len((text or "").encode(errors="replace")) >= LOG_BYTES else None
+        found = [self.redaction.text(line) for line in (text or "").splitlines()[:cut] if line.strip()]
         older = [line for line in found[:-LOG_LINES] if TELLING.search(line)]
         return [line[:LINE_CHARACTERS] for line in (*older[-TELLING_LINES:], *found[-LOG_LINES:])]
 
@@ -581,6 +587,33 @@ def recent(events: list[Object], now: float) -> list[Object]:
     return found[:MOST_EVENTS]
 
 
+# --- logs -----------------------------------------------------------------------------------------
+
+
+def log_of_this_node(path: Path, lines: int) -> str | None:
+    """The end of a log as the kubelet keeps it (time, stream, F for a whole line or P for a part of one, text).
+
+    None when it is not there: its pod is on another node.
+    """
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - LOG_BYTES))
+            # The first line was cut off, unless the file begins with it.
+            raw = file.read(LOG_BYTES).split(b"\n")[size > LOG_BYTES:]
+    except OSError:
+        return None
+    found, part = [], ""
+    for line in raw:
+        words = line.decode(errors="replace").split(" ", 3)
+        if len(words) == 4:
+            part += words[3]
+            if words[2] != "P":
+                found.append(part)
+                part = ""
+    return "\n".join(found[-lines:])
+
+
 # --- processes ------------------------------------------------------------------------------------
 
 
@@ -612,11 +645,9 @@ def sources(
     return found
 
 
-def verdict_of(real: str | None, now: str | None) -> str:
+def verdict_of(real: str | None, now: str) -> str:
     """Whether a process has what it would get now."""
-    if real is None:
-        return "missing" if now is not None else "same"
-    return "same" if real == now else "differs"
+    return "missing" if real is None else "same" if real == now else "differs"
 
 
 def page(address: str, port: int, path: str) -> Object:

@@ -106,16 +106,20 @@ def told(report: Report, kept: Path | None, options: Mapping[str, Any]) -> dict[
     page = "report.html" if language == "en" else f"report.{language}.html"
     changes = report.facts["history"]
     holds = view.counts.get(State.HOLDS, 0)
+    looked = len(report.clauses) - view.counts.get(State.SKIPPED, 0)
+    others = view.tally(one for one in State if one not in (State.HOLDS, State.SKIPPED))
     phases = summary(report.facts.get("gates") or [], language)
     html = str(kept / page) if kept else ""
-    card: dict[str, Any] = {"verdict": f"{view.verdict}, contract {holds} of {len(report.clauses)}"}
+    card: dict[str, Any] = {"verdict": f"{view.verdict}: {holds} of {looked} clauses of the contract hold"
+                                       + (f", {others}" if others else "")}
     if phases:
         card["gates"] = phases
     if changes["since"]:
         card["changes"] = (f"{len(changes['new'])} new, {len(changes['mended'])} mended since "
                            f"{moment(datetime.datetime.fromisoformat(changes['since']))}")
     if html:
-        card["report"] = html
+        # By the link, which stays short and right.
+        card["report"] = shown_path(Path(html).parent.parent / "latest" / page)
     bad = findings_result(report.findings, [Kind(name) for name in options["fail_on"]],
                           f"{view.verdict}: {view.headline}.")
     if bad["failed"] and html:
@@ -123,10 +127,15 @@ def told(report: Report, kept: Path | None, options: Mapping[str, Any]) -> dict[
     return {
         **{name: value for name, value in bad.items() if name != "findings"},
         "findings": [finding_body(one, sentence) for one in view.to_mend],
-        "status": report.status, "verdict": view.verdict, "contract": {"holds": holds, "clauses": len(report.clauses)},
+        "status": report.status, "verdict": view.verdict, "contract": {"holds": holds, "clauses": looked},
         "counts": {str(kind): sum(one.kind is kind and not one.waiver for one in report.findings) for kind in Kind},
         "steps": {one["id"]: one["verdict"] for one in report.facts["steps"]},
         "gates": {f"P{one['phase']}": one["state"] for one in report.facts.get("gates") or ()},
-        "new": changes["new"], "mended": changes["mended"], "since": changes["since"],
+        "persisted": "persistence" in report.facts, "new": changes["new"], "mended": changes["mended"], "since": changes["since"],
         "folder": str(kept or ""), "html": html, "card": card,
     }
+
+
+def shown_path(path: Path) -> str:
+    """A path as the one who runs this would type it."""
+    return f"~/{path.relative_to(Path.home())}" if path.is_relative_to(Path.home()) else str(path)

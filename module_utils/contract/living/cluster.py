@@ -60,7 +60,7 @@ def request(contract: Contract, namespace: str) -> dict[str, Any]:
         "namespace": namespace, "kinds": sorted({one.kind for one in contract.workloads.values()}),
         "http": {"service": service, "workload": f"{app.kind}/{app.name}", "port": contract.app.port,
                  "paths": list(contract.app.routes)} if service else {},
-        "logs": [container.name], "data_claim": mount.source if mount else "",
+        "logs": sorted({one.name for _, one in contract.containers()}), "data_claim": mount.source if mount else "",
         "secret_names": sorted({key for one in contract.secrets.values() for key in (*one.required, *one.optional)}),
     }
 
@@ -322,6 +322,8 @@ def unbound(look: Look, claim: Facts) -> tuple[str, Layer]:
         return f"its volume {claim['volume']} is gone", Layer.CLUSTER
     known = [one["name"] for one in look.cluster["storage_classes"]]
     wanted = look.contract.cluster.get("storageClass") or {}
+    if claim["class"] is None:
+        return "it names no StorageClass, and there was no default one when it was made", Layer.CLUSTER
     if claim["class"] not in known:
         layer = Layer.CLUSTER if claim["class"] == wanted.get("name") else Layer.DEPLOYMENT
         return f"there is no StorageClass {claim['class']}", layer
@@ -401,7 +403,7 @@ def workloads(look: Look) -> Iterator[Finding]:
         excused = any(f"claim {one}" in look.blamed for one in claims_of)
         # Of pods that have the same trouble one is enough.
         yield from {(one.code, one.values.get("why")): one for one in reversed(problems)}.values()
-        if problems or excused:
+        if problems or excused or name in look.blamed:
             look.blamed.add(name)
         elif item["available"] < item["replicas"]:
             look.blamed.add(name)
@@ -439,6 +441,10 @@ def pod_finding(look: Look, pod: Facts) -> Finding | None:
                       actual=pod["reason"] or "Failed")
     if not pod["node"]:
         return unscheduled(look, pod)
+    wanted = {secret for one in pod["containers"] for secret in re.findall(r'secret "([\w.-]+)"', one["message"])}
+    if any(f"Secret {look.space}/{name}" in look.blamed for name in wanted):
+        look.blamed.add(pod["workload"])
+        return None
     for container in sorted(pod["containers"], key=lambda one: not one["init"]):
         problem = container_finding(look, pod, container)
         if problem:
@@ -506,9 +512,6 @@ def container_finding(look: Look, pod: Facts, container: Facts) -> Finding | Non
         if reason in ("CreateContainerConfigError", "CreateContainerError", "RunContainerError", "StartError"):
             missing = re.search(r'(secret|configmap) "?([\w.-]+)"? not found|key (\S+) in (Secret|ConfigMap)', message,
                                 re.IGNORECASE)
-            secret = re.search(r'secret "([\w.-]+)"', message)
-            if secret and f"Secret {look.space}/{secret[1]}" in look.blamed:
-                return None
             return of_pod(look, "LIVE-18", pod, Layer.CONFIG if missing else Layer.DEPLOYMENT,
                           why=one_line(f"{reason}: {message}"), **values)
         if reason in ("CrashLoopBackOff", ""):

@@ -81,7 +81,7 @@ def verified(asked: Asked, now: datetime.datetime) -> Report:
     if last:
         facts["persistence"] = dict(last)
     report = check(rest.contract, app=rest.app, images=rest.images, manifests=manifests, more=[*rest.more, *own],
-                   now=now, places=[*seen(asked), *rest.places], facts=facts)
+                   live=live_layers(asked.live), now=now, places=[*seen(asked), *rest.places], facts=facts)
     facts = {**report.facts, "steps": told(report.findings)}
     if asked.gates:
         facts["gates"] = gates(
@@ -96,6 +96,12 @@ def verified(asked: Asked, now: datetime.datetime) -> Report:
         history["why"] = {"en": f"The last report cannot be compared with: {asked.why}",
                           "ko": f"이전 보고서와 비교할 수 없음: {asked.why}"}
     return replace(report, facts={**report.facts, "history": history})
+
+
+def live_layers(live: Mapping[str, Any]) -> set[Layer]:
+    """What of the living system answered."""
+    answers = ((live.get("cluster") or {}).get("api") or {}).get("answers")
+    return {*([Layer.NODE] if live.get("nodes") else []), *([Layer.CLUSTER] if answers else [])}
 
 
 def seen(asked: Asked) -> Iterator[tuple[str, str]]:
