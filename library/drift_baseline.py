@@ -24,6 +24,12 @@ options:
       one.
     type: str
     default: ""
+  roles:
+    description: >-
+      Roles that ran. What others declare was not mended, and stays compared with the baseline before. Left out, those
+      that C(--tags) and C(--skip-tags) let run; all without them.
+    type: list
+    elements: str
 attributes:
   check_mode: {support: full, description: Nothing is recorded in check mode.}
   diff_mode: {support: none}
@@ -71,12 +77,14 @@ UNIT = "observer-watch.service"
 def main() -> None:
     """Look, and write what is seen."""
     module = AnsibleModule(
-        argument_spec={"release": {"type": "str", "default": ""}, "commit": {"type": "str", "default": ""}},
+        argument_spec={"release": {"type": "str", "default": ""}, "commit": {"type": "str", "default": ""},
+                       "roles": {"type": "list", "elements": "str"}},
         supports_check_mode=True,
     )
     last = drift.read_baseline()
     now = drift.snapshot(last)
-    baseline, accepted = drift.record(last, now, module.params["release"], module.params["commit"])
+    baseline, accepted = drift.record(last, now, module.params["release"], module.params["commit"],
+                                      module.params["roles"])
     if not module.check_mode:
         try:
             os.makedirs(drift.FOLDER, mode=0o755, exist_ok=True)

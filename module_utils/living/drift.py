@@ -12,7 +12,7 @@ import re
 import secrets
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from . import drift_cluster, drift_node
@@ -90,10 +90,15 @@ def read_baseline(path: str = BASELINE) -> State | None:
     return found if isinstance(found, dict) and found.get("format") == FORMAT else None
 
 
-def record(last: Mapping[str, Any] | None, now: State, release: str, commit: str) -> tuple[State, list[str]]:
+def record(
+    last: Mapping[str, Any] | None, now: State, release: str, commit: str, ran: Collection[str] | None = None,
+) -> tuple[State, list[str]]:
     """The next baseline, and what it accepts: what came about beside the declared things since the last one.
 
     Objects that nobody declared stay drift. That is known by their managers; where an object has none it is noted.
+
+    :param ran: roles that the run had, when it had not all of them. What the others declare has not been mended, and
+        is compared with the last baseline still.
     """
     found = compare(last, now) if last else []
     accepted = [line(one) for one in found if not one["ours"] and one["kind"] != "object"]
@@ -101,7 +106,29 @@ def record(last: Mapping[str, Any] | None, now: State, release: str, commit: str
     for title, item in (now["cluster"]["objects"] or {}).items():
         if not item["managed"] and title in strangers:
             item["stray"] = True
+    if last and ran is not None:
+        _keep(last, now, ran)
     return {**now, "release": release, "commit": commit, "accepted": accepted}, accepted
+
+
+def _keep(last: Mapping[str, Any], now: State, ran: Collection[str]) -> None:
+    """Take over from the last baseline what roles declare that did not run."""
+    old, new = last["node"], now["node"]
+    for before, after in ((old["files"], new["files"]), *(
+            ((old["services"]["states"], new["services"]["states"]),) if old["services"] and new["services"] else ())):
+        for name in {*(before or {}), *(after or {})}:
+            role = drift_node.role_of(name)
+            if before is not None and after is not None and role and role not in ran:
+                after.pop(name, None)
+                after.update({name: before[name]} if name in before else {})
+    if "node" not in ran:
+        new["kernel"], new["firewall"] = old["kernel"], old["firewall"]
+    objects = now["cluster"]["objects"]
+    for title, item in (last["cluster"]["objects"] or {}).items() if objects is not None else ():
+        if item["ours"] and not objects.get(title, {}).get("ours"):
+            objects[title] = item
+        elif item["ours"] and "observer" not in ran:
+            objects[title]["fields"] = {**item["fields"], **objects[title]["fields"]}
 
 
 def write_file(path: str, text: str, mode: int) -> None:

@@ -31,14 +31,21 @@ PLACES = (
 )
 """What steers the system or the cluster: a file that appears here is looked at by somebody."""
 
-OURS = re.compile(
-    r"/etc/(observer-node(/.*)?|localtime|timezone|modules-load\.d/observer-node\.conf|sysctl\.d/zz-observer-node\.conf"
-    r"|rancher/k3s(/(config\.yaml|token|registries\.yaml|registry-ca\.crt))?"
-    r"|systemd/system/(k3s|k3s-agent|observer-[\w-]+)\.(service|timer))"
-    r"|/usr/local/bin/(k3s|kubectl|crictl|ctr)|/usr/local/lib/observer-node(/.*)?|/opt/local-path-provisioner"
-    r"|/opt/platform(/[\w-]+){0,3}|/var/lib/rancher/k3s/agent/images(/.*)?"
-)
-"""What the roles declare, and so mend."""
+ROLES = {
+    "node": r"/etc/(observer-node(/(node\.json|firewall\.(json|py)))?|localtime|timezone"
+            r"|modules-load\.d/observer-node\.conf|sysctl\.d/zz-observer-node\.conf"
+            r"|systemd/system/observer-firewall\.service)",
+    "k3s": r"/etc/rancher/k3s(/(config\.yaml|token|registries\.yaml|registry-ca\.crt))?"
+           r"|/etc/systemd/system/k3s(-agent)?\.service|/usr/local/bin/(k3s|kubectl|crictl|ctr)"
+           r"|/var/lib/rancher/k3s/agent/images(/.*)?",
+    "local_path": r"/opt/local-path-provisioner",
+    "config_dir": r"/opt/platform(/[\w-]+){0,3}",
+    "watch": r"/etc/observer-node/watch\.json|/etc/systemd/system/observer-watch\.(service|timer)"
+             r"|/usr/local/lib/observer-node(/.*)?",
+}
+"""What each role declares on a node, and so mends."""
+
+OURS = re.compile("|".join(f"({pattern})" for pattern in ROLES.values()))
 
 OUR_UNITS = re.compile(r"(k3s|k3s-agent|observer-[\w-]+)\.(service|timer)")
 
@@ -172,6 +179,13 @@ def files(
         if os.path.isdir(inside(root, path)):
             found[path] = describe(path, key, None, {}, root)
     return found
+
+
+def role_of(path: str) -> str:
+    """The role that declares a path or a unit, or nothing."""
+    if OUR_UNITS.fullmatch(path):
+        path = f"/etc/systemd/system/{path}"
+    return next((role for role, pattern in ROLES.items() if re.fullmatch(pattern, path)), "")
 
 
 def inside(root: str, path: str) -> str:

@@ -1,11 +1,14 @@
-"""Tells the module of this name which commit is provisioned from. Documented in library/."""
+"""Tells the module of this name which commit is provisioned from, and which roles ran. Documented in library/."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+
+ROLES = ("node", "k3s", "local_path", "sealed_secrets", "config_dir", "observer", "watch")
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -16,8 +19,20 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         result: dict[str, Any] = super().run(tmp, task_vars)
         arguments = dict(self._task.args)
         arguments.setdefault("commit", commit_of(Path(__file__).resolve().parents[2]))
+        variables = task_vars or {}
+        ran = roles_of(variables.get("ansible_run_tags") or [], variables.get("ansible_skip_tags") or [])
+        if ran is not None:
+            arguments.setdefault("roles", ran)
         return {**result, **self._execute_module(module_name="drift_baseline", module_args=arguments,
                                                  task_vars=task_vars)}
+
+
+def roles_of(run: Sequence[str], skipped: Sequence[str]) -> list[str] | None:
+    """The roles that a run with these tags has, or nothing when it has all. A role's tags begin with its name."""
+    if "all" in run and not skipped:
+        return None
+    return [role for role in ROLES if role not in skipped and ("all" in run or any(
+        tag == role or tag.startswith(f"{role}_") for tag in run))]
 
 
 def commit_of(checkout: Path) -> str:

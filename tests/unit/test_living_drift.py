@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import copy
 import hashlib
+import importlib.util
 import json
 import os
 import re
@@ -22,6 +23,11 @@ from contract.model import Finding, Kind, Layer
 from living import drift, drift_cluster, watch
 from living.api import ApiProblem
 from modules import ROOT
+
+spec = importlib.util.spec_from_file_location("baseline_action", ROOT / "plugins/action/drift_baseline.py")
+assert spec and spec.loader
+baseline_action = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(baseline_action)
 
 CRONTAB = "17 * * * * root run-parts /etc/cron.hourly\n"
 STATUS = f"""\
@@ -98,7 +104,7 @@ DEPLOYMENT_FIELDS: dict[str, Any] = {"f:spec": {"f:replicas": {}, "f:template": 
 
 def deployment() -> dict[str, Any]:
     return item("Deployment", "observer", "prod", {
-        "observer-node": DEPLOYMENT_FIELDS,
+        "observer-node": copy.deepcopy(DEPLOYMENT_FIELDS),
         "kube-controller-manager": {"f:metadata": {"f:annotations": {"f:deployment.kubernetes.io/revision": {}}}},
     }, spec={"replicas": 1, "template": {"spec": {"containers": [
         {"name": "observer", "image": "ghcr.io/x:1", "env": [{"name": "TZ", "value": "Asia/Seoul"}]}]}}})
@@ -193,6 +199,10 @@ class Node:
 @pytest.fixture
 def node(tmp_path: Path) -> Node:
     return Node(tmp_path)
+
+
+def by_code(drifts: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    return sorted((one["code"], one["subject"]) for one in drifts)
 
 
 def found(node: Node, baseline: dict[str, Any]) -> list[dict[str, Any]]:
@@ -432,6 +442,52 @@ def test_a_provision_accepts_files_but_not_objects(node: Node) -> None:
     assert second["key"] == first["key"]
     third, _ = drift.record(second, node.look(second), "", "")
     assert [one["subject"] for one in found(node, third)] == ["ConfigMap prod/by-hand", "ServiceAccount prod/stray"]
+
+
+def test_a_run_of_some_roles_does_not_forget_what_the_others_declare(node: Node) -> None:
+    first = node.look()
+    node.write("/etc/sysctl.d/zz-observer-node.conf", "vm.overcommit_memory = 0")
+    node.write("/proc/sys/vm/overcommit_memory", "0")
+    node.write("/etc/rancher/k3s/token", "by a role\n")
+    node.write("/etc/cron.d/stray", "x")
+    node.programs.units = UNITS.replace("k3s.service enabled", "k3s.service disabled")
+    field_removed(node)
+    node.cluster.kinds["Service"] = []
+    second, _ = drift.record(first, node.look(first), "", "", ["node"])
+    assert by_code(found(node, second)) == [
+        ("DRIFT-02", "Deployment prod/observer"), ("DRIFT-04", "Service prod/observer"),
+        ("DRIFT-05", "/etc/rancher/k3s/token"), ("DRIFT-13", "k3s.service")]
+    second, _ = drift.record(first, node.look(first), "", "", ["k3s", "observer"])
+    assert by_code(found(node, second)) == [
+        ("DRIFT-04", "Service prod/observer"), ("DRIFT-05", "/etc/sysctl.d/zz-observer-node.conf"),
+        ("DRIFT-19", "vm.overcommit_memory")]
+    second, _ = drift.record(first, node.look(first), "", "")
+    assert by_code(found(node, second)) == []
+
+
+@pytest.mark.parametrize(("run", "skipped", "roles"), [
+    (["all"], [], None), (["node"], [], ["node"]), (["k3s_run", "watch"], [], ["k3s", "watch"]),
+    (["all"], ["k3s", "observer"], ["node", "local_path", "sealed_secrets", "config_dir", "watch"])])
+def test_tags_say_which_roles_ran(run: list[str], skipped: list[str], roles: list[str] | None) -> None:
+    assert baseline_action.roles_of(run, skipped) == roles
+
+
+def test_the_commit_is_read_as_git_says_it(tmp_path: Path) -> None:
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", "-C", str(tmp_path), *arguments], check=True, capture_output=True,
+                              text=True).stdout.strip()
+
+    git("init", "-q", "-b", "main")
+    git("-c", "user.name=x", "-c", "user.email=x@y", "commit", "-q", "--allow-empty", "-m", "x")
+    commit = git("rev-parse", "HEAD")
+    assert baseline_action.commit_of(tmp_path) == commit
+    git("pack-refs", "--all")
+    assert baseline_action.commit_of(tmp_path) == commit
+    git("worktree", "add", "-q", str(tmp_path / "tree"))
+    assert baseline_action.commit_of(tmp_path / "tree") == commit
+    git("checkout", "-q", "--detach")
+    assert baseline_action.commit_of(tmp_path) == commit
+    assert baseline_action.commit_of(tmp_path / "none") == ""
 
 
 def test_an_edit_says_by_whom_and_when(node: Node) -> None:
