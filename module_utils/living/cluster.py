@@ -52,7 +52,6 @@ BUNDLES = "/run/k3s/containerd/io.containerd.runtime.v2.task/k8s.io"
 POD_LOGS = "/var/log/pods"
 
 
-
 def collect(request: Mapping[str, Any], api: Api | None = None, proc: str = "/proc") -> dict[str, Any]:
     """What the cluster is like now. Never raises for a broken cluster: ``errors`` says what could not be read.
 
@@ -61,7 +60,7 @@ def collect(request: Mapping[str, Any], api: Api | None = None, proc: str = "/pr
         ``logs``: names of containers whose log is wanted whether they fail or not; ``data_claim``: the claim that has
         the JSONL files; ``secret_names``: shell patterns of variables that are secret besides those whose names say so;
         ``log_limit``: failing containers whose log is read; ``bundles``: where containerd keeps what containers were
-        started with.
+        started with; ``pod_logs``: where the kubelet keeps logs.
     :param proc: where the processes of this node are.
     """
     return Collector(request, api or Api(), proc).facts()

@@ -160,8 +160,9 @@ def rules(contract: Contract, manifests: ManifestFacts) -> Iterator[Finding]:
     found = [one for check in (*CHECKS, check_references) for one in check(subject)]
     shared = {one.subject for one in found if one.code == "VOL-11"}
     for one in found:
-        known = one.code != "REF-01" or one.expected.split()[0] in COLLECTED
-        twice = one.code == "REF-01" and one.expected.partition(" ")[2] in contract.resources
+        kind, _, name = one.expected.partition(" ")
+        known = one.code != "REF-01" or kind in COLLECTED
+        twice = one.code == "REF-01" and kind == "PersistentVolumeClaim" and name in contract.resources
         # One pod too many on a volume says more than one pod too many.
         fewer = one.code == "WORK-03" and one.values.get("field") == "replicas" and one.subject in shared
         if one.code not in SAID_ELSEWHERE and known and not twice and not fewer and not waived(contract, one):
