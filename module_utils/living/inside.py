@@ -362,6 +362,9 @@ def resolve(name: str) -> dict[str, Any]:
         if addresses:
             return {"addresses": addresses, "why": ""}
         if said not in ("NXDOMAIN", "no address"):
+            if full == name and search:
+                # The cluster has denied the name; that the world outside cannot be asked is no news about it.
+                continue
             # A server that does not answer would not answer for the rest of the list, either.
             return {"addresses": [], "why": said}
         reason = said if said == "no address" else reason

@@ -276,6 +276,17 @@ def test_postgres_is_asked_without_names_in_arguments(container: dict[str, Any])
     assert inside.probe(container, {"postgres": {"program": "/absent"}}, {})["postgres"]["ready"] is False
 
 
+def test_what_the_cluster_denies_is_not_doubted_because_the_world_cannot_be_asked(
+    monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: dict[str, tuple[list[str], str]] = {"x.ns.svc": ([], "NXDOMAIN"), "x": ([], "SERVFAIL")}
+    monkeypatch.setattr(inside, "resolver", lambda _: (["10.43.0.10"], ["ns.svc"], 5))
+    monkeypatch.setattr(inside, "ask", lambda name, _: said[name])
+    assert inside.resolve("x")["why"] == "NXDOMAIN"
+    said["x.ns.svc"] = ([], "SERVFAIL")
+    assert inside.resolve("x")["why"] == "SERVFAIL"
+
+
 def test_the_search_list_comes_first_for_short_names() -> None:
     servers, search, dots = inside.resolver("search a.b c\nnameserver 10.43.0.10\noptions ndots:2 timeout:1\n# x\n")
     assert (servers, search, dots) == (["10.43.0.10"], ["a.b", "c"], 2)
@@ -581,7 +592,8 @@ DEVIATIONS: list[tuple[str, Layer, Callable[[dict[str, Any]], object]]] = [
     ("NODE-31", Layer.DEPLOYMENT, lambda facts: of(facts, "observer").update(root_read_only=False)),
     ("NODE-31", Layer.DEPLOYMENT, lambda facts: of(facts, "observer").update(no_new_privs=False)),
     ("NODE-31", Layer.DEPLOYMENT, lambda facts: of(facts, "observer")["capabilities"].update(bounding=0xa80425fb)),
-    ("NODE-32", Layer.NODE, lambda facts: tried(facts, "writes", CONFIG, ok=False, why="EACCES Permission denied")),
+    ("NODE-32", Layer.DEPLOYMENT, lambda facts: tried(
+        facts, "writes", CONFIG, ok=False, why="EACCES Permission denied")),
     ("NODE-32", Layer.DEPLOYMENT, lambda facts: tried(facts, "writes", DATA, ok=False, why="EACCES Permission denied")),
     ("NODE-32", Layer.NODE, lambda facts: tried(facts, "writes", DATA, ok=False, why="ENOSPC No space left on device")),
     ("NODE-32", Layer.APP, lambda facts: tried(facts, "writes", f"{DATA}/cache", ok=False, why="ENOENT No such file")),
@@ -642,6 +654,24 @@ def test_drift_is_no_violation(contract: Contract) -> None:
     facts = healthy(contract)
     facts["certificates"][0]["not_after"] = facts["now"] + 86400
     assert [one.kind for one in judged(contract, facts)] == [Kind.DRIFT]
+
+
+def test_a_folder_that_is_not_the_apps_is_the_nodes_fault(contract: Contract) -> None:
+    facts = healthy(contract)
+    facts["folders"][CONFIG]["uid"] = 0
+    tried(facts, "writes", CONFIG, ok=False, why="EACCES Permission denied")
+    assert [(one.code, one.layer) for one in judged(contract, facts)] == [
+        ("NODE-02", Layer.NODE), ("NODE-32", Layer.NODE)]
+    assert {one.values["command"] for one in judged(contract, facts)} == {f"sudo chown 1000:1000 {CONFIG}"}
+
+
+def test_an_app_that_cannot_work_without_its_database_is_not_at_fault(contract: Contract) -> None:
+    facts = healthy(contract)
+    tried(facts, "http", "/ready", status=503, body="database away", why="")
+    assert [one.layer for one in judged(contract, facts)] == [Layer.APP]
+    tried(facts, "connects", "postgres:5432", ok=False, why="ETIMEDOUT Connection timed out")
+    assert {(one.code, one.layer) for one in judged(contract, facts)} == {
+        ("NODE-40", Layer.DEPLOYMENT), ("NODE-41", Layer.DEPLOYMENT)}
 
 
 def test_a_secret_that_the_entry_script_dropped_is_not_missing(contract: Contract) -> None:

@@ -409,7 +409,7 @@ def permissions(running: Running) -> Iterator[Finding]:
             if most:
                 yield wrong("NODE-31", "capabilities", "none", f"{most:#x}", clause)
     group = running.workload.fs_group
-    if group is not None and group not in (*facts["groups"], *facts["gids"]):
+    if group is not None and group not in facts["groups"]:
         yield wrong("NODE-30", "groups", group, facts["groups"], f"permissions.{running.workload.name}.fsGroup")
 
 
@@ -487,9 +487,13 @@ def why_not_written(running: Running, path: str, why: str) -> tuple[Layer, str, 
     if why.startswith(("ENOSPC", "EDQUOT")):
         return Layer.NODE, "Make room on the node", "노드의 공간을 확보한다", f"df -h {source or '/'}"
     if why.startswith(("EACCES", "EPERM")) and resource and resource.type == "hostPath":
-        uid, gid = running.facts["uids"][1], running.facts["gids"][1]
-        return (Layer.NODE, "Give the node's folder to the app", "노드 디렉토리 소유자를 앱 사용자로 변경한다",
-                f"sudo chown {uid}:{gid} {shlex.quote(source)}")
+        wanted = (running.looked.contract.node.get("folders") or {}).get(resource.params["path"]) or {}
+        found = running.looked.facts.get("folders", {}).get(resource.params["path"]) or {}
+        # A folder that is as it has to be keeps only somebody out who runs with another id.
+        if not wanted or any(found.get(key) != wanted[key] for key in ("uid", "gid", "mode")):
+            uid, gid = wanted.get("uid", running.facts["uids"][1]), wanted.get("gid", running.facts["gids"][1])
+            return (Layer.NODE, "Give the node's folder to the app", "노드 디렉토리 소유자를 앱 사용자로 변경한다",
+                    f"sudo chown {uid}:{gid} {shlex.quote(source)}")
     if why.startswith("ENOENT"):
         return (Layer.APP, "The app has not made its folder; see its log",
                 "앱이 디렉토리를 생성하지 않았다. 로그를 확인한다", running.logs)
@@ -587,8 +591,9 @@ def health(running: Running) -> Iterator[Finding]:
         if found["status"] == 200:
             continue
         said = f"{found['status']} {found['body']}".strip() if found["status"] else found["why"]
-        # An app that cannot reach its database says so, and is not at fault.
-        reached = all(one["ok"] for one in (running.inside.get("connects") or {}).values())
+        # An app that cannot work with its database says so, and is not at fault.
+        reached = all(one["ok"] for one in (running.inside.get("connects") or {}).values()) and all(
+            one.inside["postgres"]["ready"] for one in running.looked.running() if "postgres" in one.inside)
         # The first route says that the app lives; the others that it can work.
         yield finding("NODE-41", f"ports.app{path}", Layer.APP if reached else Layer.DEPLOYMENT, None,
                       running.subject, expected=200, actual=said[:BODY_CHARACTERS], path=path,
