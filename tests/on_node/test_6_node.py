@@ -139,3 +139,10 @@ def test_k3s_down_and_containers_are_looked_into_all_the_same(provisioned: Site)
         assert codes(found) == {"NODE-09"} and of(found, "NODE-09")["layer"] == "cluster"
         assert container(found, "observer")["inside"]["http"]["/health"]["status"] == 200
     wait_for(lambda: look(provisioned)["findings"] == [], "the node is well again", 60)
+
+
+def test_a_bare_node_is_looked_at_to_the_end(bare: Site) -> None:
+    """No K3s, no folders, no iptables, none of the programs that come with them."""
+    found = look(bare)
+    assert {"NODE-01", "NODE-06", "NODE-08"} <= codes(found) <= {"NODE-01", "NODE-06", "NODE-08", "NODE-16", "NODE-21"}
+    assert found["facts"]["errors"] == [] and found["facts"]["containers"] == []
