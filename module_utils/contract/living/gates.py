@@ -161,7 +161,7 @@ def collected(seen: Live, now: float) -> dict[str, Any]:
     if not found.get("files") or newest is None:
         return condition(text, False, both("no JSONL file", "JSONL 파일 없음"), both("a first file", "첫 파일"))
     began = min((pod["created"] for pod in seen.staying(seen.app[0]) if pod.get("created")), default=None)
-    told = both(f"{found['files']} files, the newest {age(now - newest)} ago ({moment(newest)})",
+    told = both(f"files: {found['files']}, the newest {age(now - newest)} ago ({moment(newest)})",
                 f"파일 {found['files']}개, 최근 파일 {age(now - newest)} 전 ({moment(newest)})")
     fresh = began is None or newest >= began
     return condition(text, fresh, told, both("a file that the present pods have written",

@@ -15,6 +15,7 @@ from ..model import Finding, Kind, Layer
 from ..spec import Contract, Folder
 from .wording import (
     UNITS,
+    WORST,
     Cell,
     Text,
     Verdict,
@@ -655,7 +656,7 @@ def node_rows(seen: Live, node: Mapping[str, Any]) -> list[list[Cell]]:
                  # A container has the clock of its machine: nobody there knows who keeps it right.
                  held(True, both("synchronized", "동기화됨")) if clock else marked(
                      Verdict.RESERVED, both("nobody keeps it right here", "이 노드에서는 동기화하지 않음")
-                     if clock is False else NOT_SEEN)])
+                     if clock is False else both("the node cannot say", "노드에서 확인 불가"))])
     through = (node.get("firewall") or {}).get("lets_pods_through") or {}
     known = [through.get("input"), through.get("forward")]
     rows.append([both("Firewall", "방화벽"), "iptables -S", both("lets pods through", "Pod 트래픽 허용"),
@@ -721,8 +722,10 @@ def path_rows(seen: Live) -> Iterator[list[Cell]]:
             elif on_disk is None or not mounted:
                 state = held(None, NOT_SEEN)
             else:
-                state = held(all(mounted), f"{size(on_disk.get('bytes'))}, {on_disk.get('files')} files"
-                             if all(mounted) else both("not mounted", "마운트 없음"))
+                state = held(all(mounted), both(
+                    f"{size(on_disk.get('bytes'))}, files: {on_disk.get('files')}",
+                    f"{size(on_disk.get('bytes'))}, 파일 {on_disk.get('files')}개") if all(mounted)
+                    else both("not mounted", "마운트 없음"))
             yield [mount.source, str((volume or {}).get("path") or "-"), target, used_by(seen.contract, target), state]
 
 
@@ -760,14 +763,16 @@ def summary(
         row = secrets[name]
         rows.append([both(f"Secret {name}", f"{name} 존재"), shown(judged(row, ())),
                      f"{row[2]} keys" if row[2] != "-" else ""])
+    why = {str(one["id"]): first_reason(one) for one in made}
     rows += [
-        ["Health Check 200 OK", shown(by_name["step_3"]), ""],
+        ["Health Check 200 OK", shown(by_name["step_3"]), why["step_3"]],
         [both("readOnlyRootFilesystem holds", "readOnlyRootFilesystem 호환"), shown(read_only), ""],
-        [both("Volumes can be written", "볼륨 쓰기 가능"), shown(written), ""],
+        [both("Volumes can be written", "볼륨 쓰기 가능"), shown(written),
+         why["step_4"] if written is not Verdict.PASS else ""],
         [both("Data survives the pods", "데이터 영속성 (Pod 재생성)"), shown(by_name["step_5"]),
          step_5_notes["notes"][-1] if step_5_notes["notes"] else ""],
-        [both("PostgreSQL is stable", "PostgreSQL 안정성"), shown(by_name["step_6"]), ""],
-        [both("Node", "server (K3s 노드)"), shown(by_name["node"]), ""],
+        [both("PostgreSQL is stable", "PostgreSQL 안정성"), shown(by_name["step_6"]), why["step_6"]],
+        [both("Node", "server (K3s 노드)"), shown(by_name["node"]), why["node"]],
         [both("KIS API collects (outside)", "KIS API 수집 기능 (외부)"), *collecting(seen, about["step_2"])],
     ]
     counted = [one for one in by_name.values()]
@@ -778,6 +783,25 @@ def summary(
     rows.sort(key=lambda row: list(Verdict).index(Verdict(row[1]["verdict"])) if isinstance(row[1], dict) else 9)
     return chapter("summary", both("Summary", "클러스터 검증 종합"), worst,
                    [table("", [ITEM, RESULT, both("Remark", "비고")], rows)])
+
+
+def first_reason(made: Mapping[str, Any]) -> Text:
+    """The first of what keeps a step from PASS: the row of a table, and what it says."""
+    for verdict in WORST[:-1]:
+        for part in made["tables"]:
+            for row in part["rows"]:
+                for one in row:
+                    if isinstance(one, dict) and one.get("verdict") == verdict:
+                        what, how = ([plain(part, language) for language in ("en", "ko")] for part in (row[0], one))
+                        return both(f"{what[0]}: {how[0]}", f"{what[1]}: {how[1]}")
+    return ""
+
+
+def plain(value: Cell, language: str) -> str:
+    """The text of a cell in a language."""
+    while isinstance(value, dict):
+        value = value.get("text", "") if "verdict" in value else value.get(language, "")
+    return str(value)
 
 
 def shown(verdict: Verdict) -> Cell:

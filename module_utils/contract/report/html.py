@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterable, Iterator
 from typing import NewType
 
@@ -88,7 +89,7 @@ border-left:.3rem solid var(--tone);border-radius:.5rem}
 .checks{list-style:none;margin:0;padding:0}.checks li{display:grid;grid-template-columns:1.6rem 1fr;padding:.45rem 0;
 border-top:1px solid var(--line)}.checks li>div{min-width:0}.checks p{margin:.1rem 0;font-size:.92rem}
 .soft{color:var(--soft)}
-.rows th,.rows td{min-width:4rem;overflow-wrap:anywhere}
+.rows th,.rows td{min-width:3.5rem}.rows thead th{white-space:nowrap}
 .new{--tone:var(--link);--in:var(--note-in)}
 footer{color:var(--soft);font-size:.85rem;padding-bottom:2rem}
 @media (max-width:40rem){.pair,.meta{grid-template-columns:1fr}.meta dt{margin-top:.3rem}
@@ -96,7 +97,7 @@ footer{color:var(--soft);font-size:.85rem;padding-bottom:2rem}
 .rows thead{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
 .rows table,.rows tbody,.rows tr,.rows td,.rows caption{display:block}
 .rows tr{border-top:1px solid var(--line);padding:.4rem 0}
-.rows td{border:0;padding:.12rem .75rem;max-width:none;display:grid;gap:.5rem;
+.rows td{border:0;padding:.12rem .75rem;max-width:none;display:grid;gap:.5rem;overflow-wrap:anywhere;
 grid-template-columns:6.5rem minmax(0,1fr)}
 .rows td::before{content:attr(data-head);color:var(--soft);font-size:.85rem}
 .rows td:first-child{font-weight:600;display:block}.rows td:first-child::before,.rows td:empty{display:none}}
@@ -259,11 +260,16 @@ def judgement(view: View, verdict: str) -> Markup:
 
 def celled(view: View, cell: Cell) -> Markup:
     """A cell; with a verdict it has its sign, and alone its word."""
+    told = breakable(cell.text or (view.words.step_verdicts[cell.verdict] if cell.verdict else ""))
     if not cell.verdict:
-        return text(cell.text)
+        return told
     tone, sign = VERDICTS[cell.verdict]
-    return Markup(f'<span class="{tone}"><span class="sign">{sign}</span> '
-                  f"{text(cell.text or view.words.step_verdicts[cell.verdict])}</span>")
+    return Markup(f'<span class="{tone}"><span class="sign">{sign}</span>\u00a0{told}</span>')
+
+
+def breakable(value: str) -> Markup:
+    """A text that may go on in the next line within a path or a name, and nowhere else within a word."""
+    return Markup("<wbr>".join(text(part) for part in re.split(r"(?<=\w[/_,:@])(?=[^\s/])", value)))
 
 
 def checklist(view: View, gate: Gate) -> Iterator[str]:
