@@ -77,8 +77,13 @@ verdict:
   type: str
   returned: always
   sample: 1 fault, in layer config
+walk:
+  description: The steps and their verdicts in one line.
+  type: str
+  returned: always
+  sample: 'app: symptoms > container: well > rendering: FAULT > cluster and node: well'
 steps:
-  description: The walk, with what was looked at. C(verdict) is V(well), V(fault) or V(unknown).
+  description: The walk, with what was looked at. C(verdict) is V(well), V(fault), V(symptom) or V(unknown).
   type: list
   elements: dict
   returned: always

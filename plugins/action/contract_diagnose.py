@@ -125,6 +125,7 @@ def described(found: Diagnosis, language: str) -> dict[str, Any]:
     """The diagnosis as data."""
     return {
         "well": found.well, "verdict": verdict(found, language), "deviations": found.deviations,
+        "walk": walk(found, language),
         "steps": [{"step": str(one.stage), "verdict": one.verdict, "looked_at": list(one.looked_at),
                    "evidence": list(one.evidence)} for one in found.steps],
         "faults": [{

@@ -129,9 +129,8 @@ def pending_claim(site: Site) -> Iterator[None]:
     """A claim with a StorageClass that does not exist."""
     claim = site.get(f"-n {NS} pvc observer-universe-pvc")
     name = claim["spec"]["volumeName"]
-    plain = {"apiVersion": "v1", "kind": "PersistentVolumeClaim",
-             "metadata": {"name": "observer-universe-pvc", "namespace": NS, "labels": claim["metadata"]["labels"]},
-             "spec": {key: claim["spec"][key] for key in ("accessModes", "resources")}}
+    metadata = {"name": "observer-universe-pvc", "namespace": NS, "labels": claim["metadata"]["labels"]}
+    kept = {key: claim["spec"][key] for key in ("accessModes", "resources")}
 
     def replace(**spec: str) -> None:
         scale(site, 0)
@@ -140,7 +139,8 @@ def pending_claim(site: Site) -> Iterator[None]:
         site.kubectl(f"-n {NS} delete pvc observer-universe-pvc")
         # The volume that is kept is free for a claim of the same name.
         site.kubectl(f"patch pv {name} --type=merge -p '{{\"spec\": {{\"claimRef\": null}}}}'")
-        site.kubectl("create -f -", stdin=json.dumps({**plain, "spec": {**plain["spec"], **spec}}))
+        site.kubectl("create -f -", stdin=json.dumps({
+            "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": {**kept, **spec}}))
         scale(site, 1)
 
     replace(storageClassName="fast")

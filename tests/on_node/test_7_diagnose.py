@@ -23,11 +23,11 @@ TYPED = re.compile(r"^ +type +(\S.*)$", re.MULTILINE)
 @pytest.fixture(scope="module")
 def running(site: Site) -> Iterator[Site]:
     """Observer, provisioned and ready."""
-    site.play().ok()
+    site.play(playbook="playbooks/provision.yml").ok()
     recovered(site)
     yield site
     # Whatever a failed test has left is put right for those that come after.
-    site.play().ok()
+    site.play(playbook="playbooks/provision.yml").ok()
 
 
 @pytest.fixture(scope="module")
