@@ -13,6 +13,7 @@ import subprocess
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 from .redact import Redaction
 
@@ -20,8 +21,8 @@ BINARY = "/usr/local/bin/k3s"
 DATA = "/var/lib/rancher/k3s"
 CONFIG = "/etc/rancher/k3s/config.yaml"
 UNITS = {"k3s.service": "server", "k3s-agent.service": "agent"}
-API_PORTS = {"server": 6443, "agent": 6444}
-"""On an agent its own load balancer, which leads to the server's API."""
+API = ("127.0.0.1", 6443)
+"""Of a server. An agent has to reach the one that its settings name."""
 
 API_SECONDS = 3.0
 LOG_LINES = 20
@@ -50,8 +51,9 @@ def collect(redaction: Redaction, errors: list[dict[str, str]], root: str = "/")
         "active": unit.get("ActiveState", ""), "sub": unit.get("SubState", ""),
         "enabled": unit.get("UnitFileState", ""), "since": since(unit.get("ActiveEnterTimestampMonotonic", "")),
         "restarts": int(unit.get("NRestarts") or 0), "log": [],
-        "api": api(API_PORTS[role]) if role else {"answers": False, "why": "K3s is not installed"},
-        "node_name": node_name(f"{root.rstrip('/')}{CONFIG}"),
+        "api": api(*address(role, f"{root.rstrip('/')}{CONFIG}")) if role else {
+            "answers": False, "why": "K3s is not installed"},
+        "node_name": setting("node-name", f"{root.rstrip('/')}{CONFIG}") or socket.gethostname().lower(),
     }
     if role and (found["sub"] != "running" or found["restarts"] or not found["api"]["answers"]):
         found["log"] = log(name, redaction, errors)
@@ -96,14 +98,20 @@ def version(binary: str, errors: list[dict[str, str]]) -> str:
     return next((word for word in words if re.fullmatch(r"v\d+\.\d+\S*", word)), "")
 
 
-def node_name(config: str) -> str:
-    """The name that the node has in the cluster: of K3s' settings, otherwise the host's."""
+def setting(name: str, config: str) -> str:
+    """A setting of K3s that is a plain text; empty when it is not there."""
     try:
         with open(config, encoding="utf-8", errors="replace") as file:
-            match = re.search(r"^node-name:\s*[\"']?([^\s\"'#]+)", file.read(), re.MULTILINE)
+            match = re.search(rf"^{name}:\s*[\"']?([^\s\"'#]+)", file.read(), re.MULTILINE)
     except OSError:
-        match = None
-    return match[1] if match else socket.gethostname().lower()
+        return ""
+    return match[1] if match else ""
+
+
+def address(role: str, config: str = CONFIG) -> tuple[str, int]:
+    """Where the node finds the API."""
+    found = urlsplit(setting("server", config)) if role == "agent" else None
+    return (found.hostname, found.port or API[1]) if found and found.hostname else API
 
 
 def tokens() -> set[str]:
@@ -131,30 +139,30 @@ def log(unit: str, redaction: Redaction, errors: list[dict[str, str]]) -> list[s
     return [line[:LOG_WIDTH] for line in (telling or lines)[-LOG_LINES:]]
 
 
-def api(port: int) -> dict[str, Any]:
-    """Whether the API answers on this machine. Without a certificate of a client it refuses, which is an answer."""
+def api(host: str, port: int) -> dict[str, Any]:
+    """Whether the API answers. Without a certificate of a client it refuses, which is an answer."""
     try:
-        with connection(port) as link:
+        with connection(host, port) as link:
             link.sendall(b"GET /readyz HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n")
             head = link.recv(256).split(None, 2)
     except (OSError, ssl.SSLError) as error:
-        return {"answers": False, "why": f"127.0.0.1:{port}: {getattr(error, 'strerror', None) or error}"}
+        return {"answers": False, "why": f"{host}:{port}: {getattr(error, 'strerror', None) or error}"}
     status = head[1].decode("ascii", "replace") if len(head) > 1 and head[0].startswith(b"HTTP/") else ""
     # 500 and above is an API that has not come up, or has lost its datastore.
     if status[:1] in ("2", "4"):
         return {"answers": True, "why": ""}
     said = f"status {status}" if status else "the answer is no HTTP"
-    return {"answers": False, "why": f"127.0.0.1:{port}: {said}"}
+    return {"answers": False, "why": f"{host}:{port}: {said}"}
 
 
-def connection(port: int) -> ssl.SSLSocket:
-    """TLS to a port of this machine, whoever answers there: what it serves is to be looked at, not trusted.
+def connection(host: str, port: int) -> ssl.SSLSocket:
+    """TLS to whoever answers there: what it serves is to be looked at, not trusted.
 
     :raises OSError: nobody answers.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    plain = socket.create_connection(("127.0.0.1", port), API_SECONDS)
+    plain = socket.create_connection((host, port), API_SECONDS)
     try:
         return context.wrap_socket(plain)
     except BaseException:
@@ -166,7 +174,7 @@ def connection(port: int) -> ssl.SSLSocket:
 
 
 def certificates(role: str, errors: list[dict[str, str]], data: str = DATA) -> list[dict[str, Any]]:
-    """``certificates`` of NodeFacts: of the files of server and agent, and of what the API serves on this machine."""
+    """``certificates`` of NodeFacts: of the files of server and agent, and of what the API serves."""
     found = []
     for path in certificate_files(data):
         try:
@@ -175,9 +183,10 @@ def certificates(role: str, errors: list[dict[str, str]], data: str = DATA) -> l
             errors.append({"about": path, "why": str(error)})
     if role:
         try:
-            with connection(API_PORTS[role]) as link:
+            host, port = address(role)
+            with connection(host, port) as link:
                 served = link.getpeercert(True) or b""
-            found.append({"file": f"127.0.0.1:{API_PORTS[role]}", **decode_served(served), "served": True})
+            found.append({"file": f"{host}:{port}", **decode_served(served), "served": True})
         except (OSError, ValueError, AttributeError):
             pass  # that the API does not answer is said elsewhere
     return found

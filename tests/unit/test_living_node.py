@@ -441,7 +441,7 @@ def test_certificates_of_files_and_the_one_that_is_served(tmp_path: Path, monkey
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         port = server.getsockname()[1]
-        monkeypatch.setitem(k3s.API_PORTS, "server", port)
+        monkeypatch.setattr(k3s, "API", ("127.0.0.1", port))
         errors: list[dict[str, str]] = []
         found = k3s.certificates("server", errors, str(tmp_path))
         assert [(Path(one["file"]).name, one["subject"], one["served"]) for one in found] == [
@@ -449,10 +449,18 @@ def test_certificates_of_files_and_the_one_that_is_served(tmp_path: Path, monkey
             (f"127.0.0.1:{port}", "kube-apiserver", True)]
         assert [one["not_after"] > time.time() for one in found] == [False, True, True]
         assert [one["about"] for one in errors] == [str(tmp_path / "agent/broken.crt")]
-        assert k3s.api(port) == {"answers": True, "why": ""}, "to be refused is an answer"
-        assert k3s.api(port)["why"].endswith("status 500")
+        assert k3s.api("127.0.0.1", port) == {"answers": True, "why": ""}, "to be refused is an answer"
+        assert k3s.api("127.0.0.1", port)["why"].endswith("status 500")
         thread.join(5)
-    assert k3s.api(port)["answers"] is False
+    assert k3s.api("127.0.0.1", port)["answers"] is False
+
+
+def test_an_agent_finds_the_api_where_its_settings_say(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("# server: https://wrong\nserver: https://10.0.0.4:6443  # here\nnode-name: 'obs-agent'\n")
+    assert k3s.address("agent", str(config)) == ("10.0.0.4", 6443)
+    assert k3s.address("server", str(config)) == ("127.0.0.1", 6443)
+    assert k3s.setting("node-name", str(config)) == "obs-agent" and k3s.setting("absent", str(config)) == ""
 
 
 def test_tokens_and_secrets_are_not_in_the_journals_lines(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -663,6 +671,15 @@ def test_a_folder_that_is_not_the_apps_is_the_nodes_fault(contract: Contract) ->
     assert [(one.code, one.layer) for one in judged(contract, facts)] == [
         ("NODE-02", Layer.NODE), ("NODE-32", Layer.NODE)]
     assert {one.values["command"] for one in judged(contract, facts)} == {f"sudo chown 1000:1000 {CONFIG}"}
+
+
+def test_an_agent_needs_the_folders_only_when_the_app_is_there(contract: Contract) -> None:
+    facts = healthy(contract)
+    facts["k3s"]["role"] = "agent"
+    facts["folders"][CONFIG].update(exists=False, type="")
+    assert [one.code for one in judged(contract, facts)] == ["NODE-01"]
+    facts["containers"] = []
+    assert judged(contract, facts) == []
 
 
 def test_an_app_that_cannot_work_without_its_database_is_not_at_fault(contract: Contract) -> None:
