@@ -16,7 +16,8 @@ from xml.etree import ElementTree
 import pytest
 
 from contract.living import gates, history
-from contract.living.steps import STEPS, chapters, errors, step_of
+from contract.living.steps import chapters, errors
+from contract.living.steps_of import STEPS, step_of
 from contract.living.verified import Asked, verified
 from contract.living.wording import Verdict, age, size
 from contract.model import Clause, Finding, Kind, Layer, Place, Report, Severity, Waiver

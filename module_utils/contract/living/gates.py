@@ -14,7 +14,8 @@ from typing import Any
 
 from ..model import Finding, Kind
 from ..spec import ITEMS, Contract
-from .steps import Live, persisted, pod_runs, restarts
+from .seen import Live, pod_runs, restarts
+from .steps import persisted
 from .wording import Text, age, both, moment
 
 DAY = 86400

@@ -6,15 +6,29 @@ Made of what the collectors saw (``LiveFacts``) and of the findings about it. Wh
 from __future__ import annotations
 
 import json
-import posixpath
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ..model import Finding, Kind, Layer
+from ..model import Finding, Kind
 from ..spec import Contract, Folder
+from .seen import (
+    ITEM,
+    NAME,
+    NO_POD,
+    NOT_SEEN,
+    RESULT,
+    STATE,
+    Live,
+    covering,
+    pod_runs,
+    ready_count,
+    restarts,
+    status_of,
+)
+from .steps_node import of_node
+from .steps_of import STEPS, living, step_of
 from .wording import (
-    UNITS,
     WORST,
     Cell,
     Text,
@@ -31,127 +45,15 @@ from .wording import (
     table,
 )
 
-STEPS = ("step_1", "step_2", "step_3", "step_4", "step_5", "step_6", "node")
 MODES = {"ReadWriteOnce": "RWO", "ReadOnlyMany": "ROX", "ReadWriteMany": "RWX", "ReadWriteOncePod": "RWOP"}
 KIS = re.compile(r"\bKIS\b|\bEGW\d+|koreainvestment", re.IGNORECASE)
 ERROR = re.compile(r"\b(ERROR|CRITICAL|FATAL|PANIC)\b|^Traceback ")
-LIVING = ("NODE", "LIVE", "FAULT", "PERSIST", "STEP")
-"""Prefixes of the codes that say how a living system is."""
-BY_CODE = {
-    "node": ("LIVE-01", "LIVE-02", "LIVE-03", "LIVE-04", "LIVE-05", "LIVE-06", "NODE-0", "NODE-1", "NODE-2", "NODE-50"),
-    "step_1": ("LIVE-07", "LIVE-11", "LIVE-2", "LIVE-30", "LIVE-41", "LIVE-42"),
-    "step_2": ("LIVE-1", "LIVE-20", "LIVE-31", "LIVE-32", "LIVE-37", "LIVE-38", "LIVE-39", "LIVE-40", "NODE-37",
-               "NODE-38"),
-    "step_3": ("LIVE-34", "LIVE-35", "LIVE-36", "NODE-41"),
-    "step_4": ("NODE-30", "NODE-31", "NODE-32", "NODE-33", "NODE-34", "NODE-35", "NODE-36"),
-    "step_5": ("PERSIST",),
-    "step_6": ("NODE-39", "NODE-40", "NODE-42", "NODE-43"),
-}
-"""Beginnings of the codes that belong to a step; the longest counts."""
-
-NEAREST = (
-    ("step_6", re.compile(r"postgres|database")),
-    ("step_3", re.compile(r"health|ready\b|endpoint|service|ports")),
-    ("step_4", re.compile(r"mount|write|paths|permissions|refus")),
-    ("step_1", re.compile(r"claim|volume|secret|pvc|replica|pods?\b")),
-)
-"""Where another finding belongs, by words of its code, clause and subject; else to the node or Step 2, by its layer."""
-
 GOOD = {"PodScheduled", "PodReadyToStartContainers", "Initialized", "ContainersReady", "Ready"}
 """Conditions that have to be True; of others that may be there nobody asks that."""
 SHOWN_EVENTS = 15
 SHOWN_BODY = 120
 RECENT = 600
 """Seconds."""
-NOT_SEEN = both("not looked at", "확인하지 않음")
-NO_POD = both("no pod", "Pod 없음")
-STATE, NAME, ITEM, RESULT = both("State", "상태"), both("Name", "이름"), both("Item", "항목"), both("Result", "결과")
-NODE_COLUMNS = (both("Item", "확인 항목"), both("How it is checked", "확인 방법"), both("Expected", "기대 상태"), STATE)
-
-
-class Live:
-    """Facts of a living system, asked by what they are about."""
-
-    def __init__(self, contract: Contract, live: Mapping[str, Any]) -> None:
-        self.contract = contract
-        self.nodes: Mapping[str, Mapping[str, Any]] = live.get("nodes") or {}
-        self.cluster: Mapping[str, Any] = live.get("cluster") or {}
-        self.answers = bool((self.cluster.get("api") or {}).get("answers"))
-        self.namespace = str(self.cluster.get("namespace") or "")
-        self.containers = {str(one.get("id", "")).rpartition("//")[2]: one
-                           for node in self.nodes.values() for one in node.get("containers") or ()}
-
-    @property
-    def now(self) -> float | None:
-        """When it was looked at, in seconds since 1970."""
-        times = [self.cluster.get("now"), *(node.get("now") for node in self.nodes.values())]
-        return max((one for one in times if one), default=None)
-
-    def since(self, epoch: float | None) -> float | None:
-        """Seconds since then."""
-        return None if epoch is None or self.now is None else self.now - epoch
-
-    def listed(self, key: str) -> list[Mapping[str, Any]]:
-        """A list of the cluster's facts."""
-        return list(self.cluster.get(key) or ())
-
-    def pods(self, workload: str = "", namespace: str = "") -> list[Mapping[str, Any]]:
-        """Pods of the app's namespace (or another one), of one workload when it is named."""
-        wanted = namespace or self.namespace
-        return [pod for pod in self.listed("pods") if pod.get("namespace", wanted) == wanted
-                and (not workload or str(pod.get("workload", "")).rpartition("/")[2] == workload)]
-
-    def staying(self, workload: str) -> list[Mapping[str, Any]]:
-        """Its pods that are not being deleted."""
-        return [pod for pod in self.pods(workload) if not pod.get("deleted")]
-
-    def inside(self, workload: str, container: str) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
-        """Its pods, each with what was seen of a container through /proc (nothing: ``{}``)."""
-        found = []
-        for pod in self.staying(workload):
-            ids = [str(one.get("id") or "").rpartition("//")[2] for one in pod.get("containers") or ()
-                   if one.get("name") == container]
-            found.append((pod, self.containers.get(ids[0], {}) if ids else {}))
-        return found
-
-    @property
-    def app(self) -> tuple[str, str]:
-        """Workload and container of the app."""
-        return self.contract.app_workload.name, self.contract.app_container.name
-
-    def node_volume(self, volume: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """What is on a node's disk of a volume."""
-        for node in self.nodes.values():
-            for one in node.get("volumes") or ():
-                if one.get("path") == volume.get("path") or one.get("name") == volume.get("name"):
-                    found: Mapping[str, Any] = one
-                    return found
-        return None
-
-    def volume_of(self, claim: str) -> Mapping[str, Any] | None:
-        """The volume that a claim of the app's namespace is bound to."""
-        return next((one for one in self.listed("volumes") if one.get("claim") == f"{self.namespace}/{claim}"), None)
-
-
-def living(finding: Finding) -> bool:
-    """Whether a finding is about what runs, and not about files."""
-    return finding.code.partition("-")[0] in LIVING or finding.layer is Layer.EXTERNAL
-
-
-def step_of(finding: Finding) -> str:
-    """The step that a finding is about."""
-    if finding.values.get("step") in STEPS:
-        return finding.values["step"]
-    known = max(((len(start), step) for step, starts in BY_CODE.items() for start in starts
-                 if finding.code.startswith(start)), default=None)
-    if known:
-        return known[1]
-    if finding.layer is Layer.EXTERNAL:
-        return "step_2"
-    if finding.layer in (Layer.NODE, Layer.CLUSTER):
-        return "node"
-    words = f"{finding.code} {finding.clause} {finding.subject}".lower()
-    return next((step for step, pattern in NEAREST if pattern.search(words)), "step_2")
 
 
 def chapters(
@@ -207,32 +109,6 @@ def pod_table(seen: Live) -> dict[str, Any]:
                          held(False if seen.answers else None, NO_POD if seen.answers else NOT_SEEN),
                          "-", "-", "-"])
     return table("Pods", ["NAME", "READY", "STATUS", "RESTARTS", "AGE", "IP"], rows)
-
-
-def ready_count(pod: Mapping[str, Any]) -> str:
-    of_all = [one for one in pod.get("containers") or () if not one.get("init")]
-    return f"{sum(bool(one.get('ready')) for one in of_all)}/{len(of_all)}"
-
-
-def restarts(pod: Mapping[str, Any]) -> int:
-    return sum(int(one.get("restarts") or 0) for one in pod.get("containers") or ())
-
-
-def status_of(pod: Mapping[str, Any]) -> str:
-    """What ``kubectl get pods`` says of a pod: what keeps a container from running, else its phase."""
-    if pod.get("deleted"):
-        return "Terminating"
-    for one in pod.get("containers") or ():
-        if one.get("state") in ("waiting", "terminated") and one.get("reason"):
-            return str(one["reason"])
-    return str(pod.get("phase") or "?")
-
-
-def pod_runs(pod: Mapping[str, Any]) -> bool | None:
-    """Whether a pod runs and is ready; of one that is going nobody asks."""
-    if pod.get("deleted"):
-        return True
-    return bool(pod.get("ready")) and pod.get("phase") == "Running"
 
 
 def claims_of(contract: Contract) -> list[str]:
@@ -459,14 +335,6 @@ def step_4(seen: Live, found: Sequence[Finding]) -> dict[str, Any]:
                    judged(cells_of(*tables), found), tables, (), found)
 
 
-def covering(contract: Contract, path: str) -> tuple[str, str]:
-    """The mount of the app's container that a path is under, and what is behind it."""
-    targets = [target for target in contract.app_container.volumes
-               if path == target or path.startswith(target.rstrip("/") + "/")]
-    target = max(targets, key=len, default="")
-    return target, contract.app_container.volumes[target].source if target else ""
-
-
 def mount_row(
     seen: Live, pod: str, folder: Folder, inside: Mapping[str, Any], probe: Mapping[str, Any]
 ) -> list[Cell]:
@@ -599,141 +467,6 @@ def step_6(seen: Live, found: Sequence[Finding]) -> dict[str, Any]:
     ]
     return chapter("step_6", both("Step 6: PostgreSQL", "Step 6: PostgreSQL 상태"), judged(cells_of(*tables), found),
                    tables, (), found)
-
-
-# --- the node ---------------------------------------------------------------------------------------
-
-
-def of_node(seen: Live, found: Sequence[Finding]) -> dict[str, Any]:
-    """Seed 001's section 2-1 and 2-1-1: what was checked of each node, how, and what it should be."""
-    tables = [table(both(f"Node {host}", f"노드 {host}"),
-                    NODE_COLUMNS, node_rows(seen, node))
-              for host, node in seen.nodes.items()]
-    tables.append(table(both("Cluster", "클러스터"), NODE_COLUMNS, cluster_rows(seen)))
-    tables.append(table(
-        both("PVC - folder of the node - mount - path of the app", "PVC ↔ Node Disk ↔ Pod 경로 매핑"),
-        ["PVC", both("Folder on the node", "Node 실제 경로"), "Pod mountPath", both("Used by the app", "App 사용 경로"),
-         both("State", "검증")], path_rows(seen)))
-    notes: list[Text] = [] if seen.nodes else [both("No node was looked at.", "확인한 노드 없음.")]
-    verdict = judged([*cells_of(*tables), *([] if seen.nodes else [held(None)])], found)
-    return chapter("node", both("The node (2-1)", "server (K3s 노드) (2-1)"), verdict, tables, notes, found)
-
-
-def node_rows(seen: Live, node: Mapping[str, Any]) -> list[list[Cell]]:
-    """What a node has to be."""
-    contract, rows = seen.contract, list[list[Cell]]()
-    k3s = node.get("k3s") or {}
-    unit = "k3s-agent" if k3s.get("role") == "agent" else "k3s"
-    wanted = str(contract.cluster.get("k3s") or "")
-    runs = k3s.get("active") == "active" if k3s else None
-    rows.append(["K3s", f"systemctl status {unit}", f"active, {wanted}".rstrip(", "),
-                 held(runs if not wanted or runs is None else runs and k3s.get("version") == wanted,
-                      f"{k3s.get('active') or '?'} {k3s.get('version') or ''}".strip() if k3s else NOT_SEEN)])
-    if disk := contract.node.get("disk"):
-        storage = node.get("storage") or {}
-        free = storage.get("free")
-        rows.append([both("Free disk", "노드 디스크 여유"), f"df -h {disk['path']}",
-                     both(f"{disk['free']} or more", f"{disk['free']} 이상 여유"),
-                     held(None if free is None else free >= quantity(str(disk["free"])),
-                          NOT_SEEN if free is None else both(f"{size(free)} free", f"{size(free)} 여유"))])
-        rows.append([both("Where volumes are", "PVC 실제 저장 위치"), f"ls {disk['path']}",
-                     both("a folder for each PVC", "PVC별 디렉토리 존재"),
-                     held(storage.get("exists"), both(f"{len(node.get('volumes') or ())} folders",
-                                                      f"디렉토리 {len(node.get('volumes') or ())}개"))])
-    for path, rule in (contract.node.get("folders") or {}).items():
-        one = (node.get("folders") or {}).get(path)
-        owner = f"{rule['uid']}:{rule['gid']} {rule['mode']}"
-        real = None if one is None else f"{one.get('uid')}:{one.get('gid')} {one.get('mode')}" if one.get("exists") \
-            else both("missing", "없음")
-        rows.append([both("Folder of settings", "hostPath config 경로 권한"), f"stat {path}", owner,
-                     held(None if real is None else real == owner, NOT_SEEN if real is None else real)])
-    if zone := contract.node.get("timezone"):
-        rows.append([both("Time zone", "시간대"), "timedatectl", zone,
-                     held(None if not node.get("timezone") else node["timezone"] == zone,
-                          str(node.get("timezone") or "") or NOT_SEEN)])
-    clock = node.get("clock_synchronized")
-    rows.append([both("Clock", "시각 동기화"), "timedatectl", both("synchronized", "동기화됨"),
-                 # A container has the clock of its machine: nobody there knows who keeps it right.
-                 held(True, both("synchronized", "동기화됨")) if clock else marked(
-                     Verdict.RESERVED, both("nobody keeps it right here", "이 노드에서는 동기화하지 않음")
-                     if clock is False else both("the node cannot say", "노드에서 확인 불가"))])
-    through = (node.get("firewall") or {}).get("lets_pods_through") or {}
-    known = [through.get("input"), through.get("forward")]
-    rows.append([both("Firewall", "방화벽"), "iptables -S", both("lets pods through", "Pod 트래픽 허용"),
-                 held(None if None in known else all(known), NOT_SEEN if None in known
-                      else both("lets them through", "허용") if all(known)
-                      else both("eats pod traffic", "Pod 트래픽 차단"))])
-    return rows
-
-
-def quantity(text: str) -> int:
-    """Bytes of a Kubernetes quantity such as ``36Gi``."""
-    match = re.fullmatch(r"(\d+)(Ki|Mi|Gi|Ti)?", text)
-    if not match:
-        return 0
-    return int(match[1]) << 10 * UNITS.index(match[2] or "")
-
-
-def cluster_rows(seen: Live) -> list[list[Cell]]:
-    """What the cluster has to be."""
-    contract, rows = seen.contract, list[list[Cell]]()
-    wanted = str(contract.cluster.get("k3s") or "")
-    for node in seen.listed("nodes"):
-        rows.append([both(f"Node {node.get('name')}", f"노드 {node.get('name')}"), "kubectl get nodes -o wide",
-                     f"STATUS=Ready, {wanted}".rstrip(", "),
-                     held(bool(node.get("ready")) and (not wanted or node.get("version") == wanted),
-                          f"{'Ready' if node.get('ready') else 'NotReady'} {node.get('version') or ''}".strip())])
-    if not seen.listed("nodes"):
-        rows.append([both("Nodes", "노드"), "kubectl get nodes -o wide", "STATUS=Ready", held(None, NOT_SEEN)])
-    if rule := contract.cluster.get("storageClass"):
-        one = next((one for one in seen.listed("storage_classes") if one.get("name") == rule["name"]), None)
-        expected = f"{rule['name']} (default)" if rule.get("default") else rule["name"]
-        rows.append(["StorageClass", "kubectl get sc", expected,
-                     held((one is not None and (not rule.get("default") or bool(one.get("default"))))
-                          if seen.answers else None,
-                          NOT_SEEN if not seen.answers else both("missing", "없음") if one is None else
-                          f"{one['name']}{' (default)' if one.get('default') else ''}, {one.get('reclaim')}")])
-    for rule in contract.cluster.get("pods") or ():
-        label, namespace = str(rule.get("label") or ""), str(rule["namespace"])
-        key, _, value = label.partition("=")
-        pods = [pod for pod in seen.pods(namespace=namespace)
-                if not label or (pod.get("labels") or {}).get(key) == value]
-        rows.append([value or namespace, f"kubectl get pods -n {namespace}" + (f" -l {label}" if label else ""),
-                     "Running", held(None, NOT_SEEN) if not seen.answers else held(
-                         any(map(pod_runs, pods)) if pods else False,
-                         ", ".join(f"{pod.get('name')} {status_of(pod)}" for pod in pods) or NO_POD)])
-    return rows
-
-
-def path_rows(seen: Live) -> Iterator[list[Cell]]:
-    """Every claim from the cluster down to the disk and up to the app."""
-    for workload, container in seen.contract.containers():
-        for target, mount in container.volumes.items():
-            if seen.contract.resources[mount.source].type != "claim":
-                continue
-            volume = seen.volume_of(mount.source)
-            on_disk = seen.node_volume(volume) if volume else None
-            mounted = [any(one.get("target") == target for one in inside.get("mounts") or ())
-                       for _, inside in seen.inside(workload.name, container.name) if inside]
-            if not seen.answers:
-                state = held(None, NOT_SEEN)
-            elif volume is None:
-                state = held(False, both("no volume", "볼륨 없음"))
-            elif on_disk is None or not mounted:
-                state = held(None, NOT_SEEN)
-            else:
-                state = held(all(mounted), both(
-                    f"{size(on_disk.get('bytes'))}, files: {on_disk.get('files')}",
-                    f"{size(on_disk.get('bytes'))}, 파일 {on_disk.get('files')}개") if all(mounted)
-                    else both("not mounted", "마운트 없음"))
-            yield [mount.source, str((volume or {}).get("path") or "-"), target, used_by(seen.contract, target), state]
-
-
-def used_by(contract: Contract, target: str) -> str:
-    """What of the app uses a mount: the functions of the paths on it."""
-    functions = [f"{folder.function}()" for folder in contract.paths.values()
-                 if folder.function and not folder.optional and covering(contract, folder.path)[0] == target]
-    return ", ".join(functions) or posixpath.basename(target)
 
 
 # --- the summary ------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ Steps, gates and changes are facts of the report; ``steps.py``, ``gates.py`` and
 from __future__ import annotations
 
 import datetime
+import fnmatch
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field, replace
@@ -15,12 +16,13 @@ from typing import Any
 from ..checks import Subject, finding
 from ..classes import dataclass
 from ..engine import check, known_secrets
-from ..model import Finding, Kind, Layer, Report
+from ..model import Finding, Kind, Layer, Report, Waiver
 from ..run import Request, loaded, rendered
 from ..workloads import Cluster
 from .gates import gates
 from .history import compared, last_persistence
-from .steps import chapters, step_of
+from .steps import chapters
+from .steps_of import living
 from .wording import Verdict
 
 ADDRESS = re.compile(r"(?<=//)[^/@\s]*:[^/@\s]*@")
@@ -76,7 +78,7 @@ def verified(asked: Asked, now: datetime.datetime) -> Report:
                         last=last_persistence(asked.before))
 
     own = [*asked.findings, *(asked.drift or ())]
-    own += unexplained(told(own), own)
+    own += unexplained(told(own), own, rest.contract.waivers)
     facts: dict[str, Any] = dict(asked.extra)
     if last:
         facts["persistence"] = dict(last)
@@ -116,21 +118,23 @@ def seen(asked: Asked) -> Iterator[tuple[str, str]]:
         yield "drift", asked.inventory
 
 
-def unexplained(made: Sequence[Mapping[str, Any]], found: Sequence[Finding]) -> list[Finding]:
-    """A finding for each step that fails or could not be looked at, and about which no finding says so: what a table
-    shows counts as well. Step 5 disturbs, so that it was not asked for is no finding."""
-    known = {(step_of(one), one.kind) for one in found}
+def unexplained(
+    made: Sequence[Mapping[str, Any]], found: Sequence[Finding], waivers: Sequence[Waiver]
+) -> list[Finding]:
+    """A finding for each step that fails or could not be looked at, when no finding of the living system says that
+    something is wrong: what a table shows counts as well. Step 5 disturbs, so that it was not asked for is none."""
+    told = {one.kind for one in found if living(one) and not any(
+        fnmatch.fnmatchcase(one.code, waiver.code) and fnmatch.fnmatchcase(one.subject, waiver.subject)
+        for waiver in waivers)}
     result = []
     for one in made:
         step = str(one["id"])
         verdict = Verdict(one["verdict"])
         if step not in LAYERS or (step == "step_5" and verdict is Verdict.UNCHECKED):
             continue
-        # A cluster that does not answer has one finding of its own, and explains every step that it hides.
-        if verdict is Verdict.FAIL and (step, Kind.VIOLATION) not in known:
+        if verdict is Verdict.FAIL and Kind.VIOLATION not in told:
             code = "STEP-01"
-        elif verdict is Verdict.UNCHECKED and not any(
-                item.kind in (Kind.VIOLATION, Kind.UNCHECKED) for item in found):
+        elif verdict is Verdict.UNCHECKED and not told & {Kind.VIOLATION, Kind.UNCHECKED}:
             code = "STEP-02"
         else:
             continue
