@@ -31,7 +31,7 @@ from bed.errors import BedError  # noqa: E402
 from bed.progress import duration  # noqa: E402
 from bed.recipes import host_architecture  # noqa: E402
 
-LANES = (("site",), ("lint", "unit", "production", "molecule"))
+LANES = (("site", "living"), ("lint", "unit", "production", "molecule"))
 """Stages that run side by side: tests on nodes wait for most of their time."""
 
 
@@ -137,12 +137,11 @@ def bed_key() -> str:
 
 
 def product_key() -> str:
-    """What the tests of the main job depend on: the bed, and all that a playbook reads. The contract's engine is not
-    among it: no playbook checks it yet."""
+    """What the tests of the main job depend on: the bed, and all that a playbook reads."""
     summed = hashlib.sha256(bed_key().encode())
-    for name in tracked("*.yml", "*.cfg", "*.j2", "inventories", "manifests", "roles", "playbooks", "library",
-                        "plugins", "module_utils", "molecule", "tests/on_node"):
-        if not name.endswith(".md") and not name.startswith(("contracts/", "module_utils/contract", "tests/unit/")):
+    for name in tracked("*.yml", "*.cfg", "*.j2", "contracts", "inventories", "manifests", "roles", "playbooks",
+                        "library", "plugins", "module_utils", "molecule", "tests/on_node"):
+        if not name.endswith(".md") and not name.startswith("tests/unit/"):
             summed.update(name.encode() + b"\0" + (ROOT / name).read_bytes())
     return summed.hexdigest()[:16]
 
@@ -160,6 +159,13 @@ def site() -> None:
     """The main job on running nodes: plan, run, second run, hand edits, reboot, refusals, interruptions."""
     files = [f"tests/on_node/test_{name}.py" for name in ("1_site", "2_refusals", "3_interrupted")]
     tested("site", lambda: on_nodes("site", *files))
+
+
+def living() -> None:
+    """The living system: verified, diagnosed in every fault, watched for drift; the data after its pods are deleted."""
+    files = [f"tests/on_node/test_{name}.py" for name in (
+        "6_node", "6_cluster_living", "7_diagnose", "8_drift", "9_verify")]
+    tested("living", lambda: on_nodes("live", *files))
 
 
 def production() -> None:
@@ -256,7 +262,8 @@ def machine() -> dict[str, list[str]]:
     }
 
 
-STAGES = {"build": build, "bed": bed_on_node, "lint": lint, "unit": unit, "site": site, "production": production,
+STAGES = {"build": build, "bed": bed_on_node, "lint": lint, "unit": unit, "site": site, "living": living,
+          "production": production,
           "molecule": molecule, "bench": bench, "down": down}
 MEASURED: dict[str, Any] = {}
 """Figures of the stages, by section, as they go into ``bench/results.json``."""
