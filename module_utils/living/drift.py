@@ -73,7 +73,8 @@ def snapshot(
         given.get("storage") or "/opt/local-path-provisioner", root, runner)
     cluster: State
     try:
-        cluster = drift_cluster.snapshot(api or Api(), key.encode())
+        cluster = drift_cluster.snapshot(
+            api or Api(), key.encode(), ((baseline or {}).get("cluster") or {}).get("objects"))
     except ApiProblem as problem:
         server = problem.kind != "none" or os.path.exists(drift_node.inside(root, SERVER_UNIT))
         cluster = {"answers": False, "why": str(problem), "objects": None, "errors": [], "server": server}
@@ -252,6 +253,9 @@ def _edits(title: str, before: Mapping[str, Any] | None, after: Mapping[str, Any
             found[path] = _edit(title, path, value, mine, None, "observer-node", after["ours"])
         elif other:
             found[path] = _edit(title, path, value, other["value"], other["at"], other["by"], after["ours"])
+        elif path in (after.get("unowned") or {}):
+            if after["unowned"][path] != value:
+                found[path] = _edit(title, path, value, after["unowned"][path], None, "", after["ours"])
         elif not any(one.startswith((f"{path}.", f"{path}[")) for one in (*others, *(after.get("fields") or {}))):
             found[path] = _edit(title, path, value, None, None, "", after["ours"])
     for path, other in others.items():

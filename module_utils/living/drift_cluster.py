@@ -71,14 +71,16 @@ class Reads(Protocol):
         """:raises ApiProblem: there is no answer, or it is an error."""
 
 
-def snapshot(api: Reads, key: bytes) -> Object:
+def snapshot(api: Reads, key: bytes, known: Mapping[str, Any] | None = None) -> Object:
     """All objects that say something.
 
     Objects that a controller made for another object are left out, as is what every cluster has from the start. Each of
-    the rest, by its title: ``ours``, ``uid``, ``created`` (epoch), ``fields`` of ours with their values, ``others``:
-    who else wrote which fields, ``by``: who made an object that is not ours.
+    the rest, by its title: ``ours``, ``uid``, ``created`` (epoch), ``fields`` of ours with their values and the
+    ``sets`` of fields that they are, ``others``: who else wrote which fields, ``by``: who made an object that is not
+    ours, ``unowned``: what is in fields that were ours and now are nobody's.
 
     :param key: hides values: of a secret only a keyed hash is kept.
+    :param known: the objects of an earlier snapshot.
     :raises ApiProblem: the API server does not answer.
     """
     errors = []
@@ -107,7 +109,8 @@ def snapshot(api: Reads, key: bytes) -> Object:
     names = " ".join(title(kind, item) for kind, item in items)
     hidden = {value for value, certain in secrets.items() if certain or value not in names}
     return {"answers": True, "why": "", "errors": errors,
-            "objects": {title(kind, item): describe(kind, item, key, hidden) for kind, item in items}}
+            "objects": {title(kind, item): describe(kind, item, key, hidden, (known or {}).get(title(kind, item)))
+                        for kind, item in items}}
 
 
 def instances(definition: Object) -> list[str]:
@@ -150,7 +153,9 @@ def unremarkable(kind: str, item: Object) -> bool:
     )
 
 
-def describe(kind: str, item: Object, key: bytes, secrets: set[str]) -> Object:
+def describe(
+    kind: str, item: Object, key: bytes, secrets: set[str], known: Mapping[str, Any] | None = None,
+) -> Object:
     """One object, without what nobody has to know of it."""
     metadata = item["metadata"]
     written = [entry for entry in metadata.get("managedFields") or [] if entry.get("subresource") != "status"]
@@ -176,6 +181,12 @@ def describe(kind: str, item: Object, key: bytes, secrets: set[str]) -> Object:
                       "managed": bool(written)}
     if ours:
         result["fields"] = fields
+        result["sets"] = [entry.get("fieldsV1") or {} for entry in written if entry.get("manager") == MANAGER]
+        # Scaled to zero, the number of replicas is nobody's.
+        unowned = {path: shown(kind, path, value, key, secrets) for one in (known or {}).get("sets") or []
+                   for path, value in leaves(one, item)
+                   if value is not None and path not in fields and path not in others}
+        result |= {"unowned": unowned} if unowned else {}
     if others and (ours or any(not one["system"] for one in others.values())):
         result["others"] = others if ours else {path: one for path, one in others.items() if not one["system"]}
     # What the system has written to an object of somebody's are its defaults, so only content makes it the system's.

@@ -195,7 +195,8 @@ def test_every_edit_is_found_by_its_name(edited: Site, tmp_path: Path) -> None:
     assert set(edits) == {"spec.replicas", "spec.template.spec.containers[observer].env[EXTRA].value",
                           "spec.template.spec.containers[observer].env[SOME_TOKEN].value"}
     replicas = edits["spec.replicas"]
-    assert (replicas["expected"], replicas["actual"]) == ("1", "0") and "kubectl" in replicas["values"]["trace"]
+    assert (replicas["expected"], replicas["actual"]) == ("1", "0")
+    assert all("kubectl-set, 20" in one["values"]["trace"] for what, one in edits.items() if what.endswith(".value"))
     assert all(one["kind"] == "drift" and one["message"]["ko"] and one["values"]["command"] for one in findings)
 
 

@@ -249,6 +249,13 @@ def field_removed(node: Node) -> None:
     del item["metadata"]["managedFields"][0]["fieldsV1"]["f:spec"]["f:replicas"]
 
 
+def scaled_to_zero(node: Node) -> None:
+    """Kubernetes then knows nobody who wrote the number."""
+    item = node.named("Deployment", "observer")
+    item["spec"]["replicas"] = 0
+    del item["metadata"]["managedFields"][0]["fieldsV1"]["f:spec"]["f:replicas"]
+
+
 def new_object(node: Node) -> None:
     node.cluster.kinds["ConfigMap"].append(
         item("ConfigMap", "by-hand", "prod", {"kubectl-create": {"f:data": {".": {}, "f:a": {}}}}, data={"a": "b"}))
@@ -326,6 +333,8 @@ CASES: dict[str, tuple[Callable[[Node], object], list[tuple[str, str, str, Any, 
     "an object without any manager": (nameless, [
         ("DRIFT-01", "ServiceAccount prod/stray", "undeclared", "none", "there")]),
     "kubectl scale": (scaled, [("DRIFT-02", "Deployment prod/observer", "spec.replicas", "1", "3")]),
+    "kubectl scale --replicas=0": (scaled_to_zero, [
+        ("DRIFT-02", "Deployment prod/observer", "spec.replicas", "1", "0")]),
     "a variable with a secret's value": (secret_variable, [
         ("DRIFT-02", "Deployment prod/observer", "spec.template.spec.containers[observer].env[PLAIN].value", None,
          "(not shown)")]),
