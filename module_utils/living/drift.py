@@ -130,6 +130,7 @@ def _keep(last: Mapping[str, Any], now: State, ran: Collection[str]) -> None:
             objects[title] = item
         elif item["ours"] and "observer" not in ran:
             objects[title]["fields"] = {**item["fields"], **objects[title]["fields"]}
+            objects[title]["sets"] += [one for one in item["sets"] if one not in objects[title]["sets"]]
 
 
 def write_file(path: str, text: str, mode: int) -> None:
