@@ -198,6 +198,41 @@ def test_a_warning_from_before_the_pod_was_ready_is_over(contract: Contract, liv
     assert "5s" in events["rows"][0]
 
 
+def test_pods_that_have_ended_are_no_failure(contract: Contract, live: dict[str, Any]) -> None:
+    for name, phase in (("import-x1", "Succeeded"), ("observer-old", "Failed")):
+        live["cluster"]["pods"].append({**copy.deepcopy(pod(live)), "name": name, "phase": phase, "ready": False,
+                                        "conditions": {"Ready": {"status": "False"}}, "containers": []})
+    assert verdicts(chapters(contract, live, []))["step_1"] == "reservations"
+    assert verdicts(chapters(contract, live, []))["step_2"] == "pass"
+    # They do not stand for one that runs.
+    live["cluster"]["pods"].remove(pod(live))
+    assert verdicts(chapters(contract, live, []))["step_1"] == "fail"
+
+
+def test_what_volumes_hold_counts_as_room_for_them(contract: Contract, live: dict[str, Any]) -> None:
+    node = live["nodes"]["obs-local"]
+    node["storage"]["free"] = 30 << 30
+    assert verdicts(chapters(contract, live, []))["node"] == "fail"
+    node["volumes"][0]["bytes"] = 7 << 30
+    assert verdicts(chapters(contract, live, []))["node"] == "reservations"
+
+
+def test_an_agent_without_the_app_needs_no_folder_of_settings(contract: Contract, live: dict[str, Any]) -> None:
+    agent = copy.deepcopy(live["nodes"]["obs-local"])
+    agent["folders"]["/opt/platform/runtime/observer/config"] = {"exists": False}
+    agent["k3s"]["role"] = "agent"
+    live["nodes"]["agent"] = {**agent, "containers": []}
+    assert verdicts(chapters(contract, live, []))["node"] == "reservations"
+    agent["k3s"]["role"] = "server"
+    live["nodes"]["agent"] = {**agent, "containers": []}
+    assert verdicts(chapters(contract, live, []))["node"] == "fail"
+
+
+def test_an_app_without_pages_and_database_has_no_such_steps() -> None:
+    made = chapters(load_contract(ROOT / "contracts" / "qts.yml"), {}, [])
+    assert "step_6" not in verdicts(made) and set(verdicts(made).values()) == {"unchecked"}
+
+
 def test_step_5_says_what_was_before_and_after(contract: Contract, live: dict[str, Any]) -> None:
     made = chapters(contract, live, [], persistence=DONE)
     assert (verdicts(made)["step_5"], verdicts(made)["summary"]) == ("pass", "reservations")

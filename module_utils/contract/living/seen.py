@@ -12,6 +12,9 @@ NOT_SEEN = both("not looked at", "확인하지 않음")
 NO_POD = both("no pod", "Pod 없음")
 STATE, NAME, ITEM, RESULT = both("State", "상태"), both("Name", "이름"), both("Item", "항목"), both("Result", "결과")
 
+ENDED = ("Succeeded", "Failed")
+"""Phases of pods that will not run again; what they belong to makes others."""
+
 
 class Live:
     """Facts of a living system, asked by what they are about."""
@@ -46,8 +49,8 @@ class Live:
                 and (not workload or str(pod.get("workload", "")).rpartition("/")[2] == workload)]
 
     def staying(self, workload: str) -> list[Mapping[str, Any]]:
-        """Its pods that are not being deleted."""
-        return [pod for pod in self.pods(workload) if not pod.get("deleted")]
+        """Its pods that are neither being deleted nor ended for good."""
+        return [pod for pod in self.pods(workload) if not pod.get("deleted") and pod.get("phase") not in ENDED]
 
     def inside(self, workload: str, container: str) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
         """Its pods, each with what was seen of a container through /proc (nothing: ``{}``)."""
@@ -62,6 +65,12 @@ class Live:
     def app(self) -> tuple[str, str]:
         """Workload and container of the app."""
         return self.contract.app_workload.name, self.contract.app_container.name
+
+    @property
+    def databases(self) -> list[tuple[str, str]]:
+        """Workload and container of each PostgreSQL."""
+        return [(workload.name, container.name) for workload, container in self.contract.containers()
+                if container.image.rpartition("/")[2] == "postgres"]
 
     def node_volume(self, volume: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """What is on a node's disk of a volume."""
@@ -97,8 +106,8 @@ def status_of(pod: Mapping[str, Any]) -> str:
 
 
 def pod_runs(pod: Mapping[str, Any]) -> bool | None:
-    """Whether a pod runs and is ready; of one that is going nobody asks."""
-    if pod.get("deleted"):
+    """Whether a pod runs and is ready; of one that is going or has done its work nobody asks."""
+    if pod.get("deleted") or pod.get("phase") == "Succeeded":
         return True
     return bool(pod.get("ready")) and pod.get("phase") == "Running"
 

@@ -13,6 +13,7 @@ from typing import Any
 from ..model import Finding, Kind
 from ..spec import Contract, Folder
 from .seen import (
+    ENDED,
     ITEM,
     NAME,
     NO_POD,
@@ -60,7 +61,8 @@ def chapters(
     contract: Contract, live: Mapping[str, Any], findings: Iterable[Finding], *,
     persistence: Mapping[str, Any] | None = None, last: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
-    """All steps as data, the summary first (seed 001, cluster verification).
+    """All steps as data, the summary first (seed 001, cluster verification). An app without pages or without a database
+    has no Step 3 or 6.
 
     :param persistence: the result of Step 5, when it was asked for.
     :param last: the result of the last time that it was.
@@ -70,11 +72,13 @@ def chapters(
     for one in findings:
         if living(one):
             about[step_of(one)].append(one)
-    made = [
-        step_1(seen, about["step_1"]), step_2(seen, about["step_2"]), step_3(seen, about["step_3"]),
-        step_4(seen, about["step_4"]), step_5(about["step_5"], persistence, last), step_6(seen, about["step_6"]),
-        of_node(seen, about["node"]),
-    ]
+    made = [step_1(seen, about["step_1"]), step_2(seen, about["step_2"])]
+    if contract.app.routes:
+        made.append(step_3(seen, about["step_3"]))
+    made += [step_4(seen, about["step_4"]), step_5(about["step_5"], persistence, last)]
+    if seen.databases:
+        made.append(step_6(seen, about["step_6"]))
+    made.append(of_node(seen, about["node"]))
     return [summary(seen, made, about), *made]
 
 
@@ -100,7 +104,10 @@ def pod_table(seen: Live) -> dict[str, Any]:
     """The pods as ``kubectl get pods -o wide`` has them; a workload of the contract without pods has a row, too."""
     rows: list[list[Cell]] = []
     for pod in sorted(seen.pods(), key=lambda one: str(one.get("name"))):
-        rows.append([str(pod.get("name")), ready_count(pod), held(pod_runs(pod), status_of(pod)),
+        # One that was evicted stays as a witness, and another one runs in its place.
+        state = marked(Verdict.RESERVED, status_of(pod)) if pod.get("phase") == "Failed" else held(
+            pod_runs(pod), status_of(pod))
+        rows.append([str(pod.get("name")), ready_count(pod), state,
                      str(restarts(pod)), age(seen.since(pod.get("created"))), str(pod.get("ip") or "-")])
     for workload in seen.contract.workloads.values():
         missing = (workload.replicas if workload.replicas is not None else 1) - len(seen.staying(workload.name))
@@ -168,7 +175,8 @@ def step_2(seen: Live, found: Sequence[Finding]) -> dict[str, Any]:
     for pod in seen.pods():
         name = str(pod.get("name"))
         stated = {kind: str((one or {}).get("status")) for kind, one in (pod.get("conditions") or {}).items()}
-        bad = any(status != "True" for kind, status in stated.items() if kind in GOOD) and not pod.get("deleted")
+        over = bool(pod.get("deleted")) or pod.get("phase") in ENDED
+        bad = any(status != "True" for kind, status in stated.items() if kind in GOOD) and not over
         conditions.append([name, held(not bad if stated else None,
                                       ", ".join(f"{kind}={status}" for kind, status in stated.items()) or NOT_SEEN)])
         for one in pod.get("containers") or ():
@@ -177,10 +185,10 @@ def step_2(seen: Live, found: Sequence[Finding]) -> dict[str, Any]:
                 last["finished"]) if last.get("finished") else None) if part not in (None, ""))
             done = bool(one.get("init")) and one.get("state") == "terminated" and one.get("exit_code") == 0
             of_containers.append([name, str(one.get("name")), held(
-                one.get("state") == "running" or done or bool(pod.get("deleted")),
+                one.get("state") == "running" or done or over,
                 str(one.get("state")) + (f": {one['reason']}" if one.get("reason") else "")),
                 age(seen.since(one.get("started"))), ended or "-", str(one.get("image") or "-")])
-            if one.get("name") in known or one.get("log"):
+            if (one.get("name") in known and not over) or one.get("log"):
                 logs.append([name, str(one.get("name")), *log_cells(one.get("log"))])
     events = event_table(seen)
     tables = [
@@ -300,6 +308,7 @@ def step_4(seen: Live, found: Sequence[Finding]) -> dict[str, Any]:
     mounts: list[list[Cell]] = []
     refusals: list[list[Cell]] = []
     who: list[list[Cell]] = []
+    asked = seen.contract.app_container.permissions
     for pod, inside in seen.inside(workload, container) or [({}, {})]:
         name = str(pod.get("name") or seen.app[0])
         probe = inside.get("inside") or {}
@@ -313,9 +322,10 @@ def step_4(seen: Live, found: Sequence[Finding]) -> dict[str, Any]:
             who.append([name, ":".join(str(one[1] if len(one) > 1 else one[0]) for one in
                                        (inside.get("uids") or [None], inside.get("gids") or [None])),
                         ", ".join(map(str, inside.get("groups") or ())) or "-",
-                        held(inside.get("root_read_only"), "readOnlyRootFilesystem" if inside.get("root_read_only")
-                             else both("root is writable", "루트 파일시스템 쓰기 가능")),
-                        held(inside.get("no_new_privs"), "no_new_privs")])
+                        wanted(asked.get("readOnlyRootFilesystem"), inside.get("root_read_only"),
+                               "readOnlyRootFilesystem", both("root is writable", "루트 파일시스템 쓰기 가능")),
+                        wanted(asked.get("allowPrivilegeEscalation") is False, inside.get("no_new_privs"),
+                               "no_new_privs", both("may gain privileges", "권한 상승 가능"))])
     for database, mine in seen.contract.workloads.items():
         if database != workload:
             for target, mount in next(iter(mine.containers.values())).volumes.items():
@@ -335,17 +345,24 @@ def step_4(seen: Live, found: Sequence[Finding]) -> dict[str, Any]:
                    judged(cells_of(*tables), found), tables, (), found)
 
 
+def wanted(asked: object, holds: bool | None, well: Text, otherwise: Text) -> Cell:
+    """A cell for what the contract asks for; when it does not, only how it is."""
+    told = NOT_SEEN if holds is None else well if holds else otherwise
+    return held(holds, told) if asked else told
+
+
 def mount_row(
     seen: Live, pod: str, folder: Folder, inside: Mapping[str, Any], probe: Mapping[str, Any]
 ) -> list[Cell]:
     target, source = covering(seen.contract, folder.path)
     mount = next((one for one in inside.get("mounts") or () if one.get("target") == target), None)
     written = (probe.get("writes") or {}).get(folder.path)
+    only_read = target != "" and seen.contract.app_container.volumes[target].read_only
     mode = held(None, NOT_SEEN) if not inside else held(False, both("not mounted", "마운트 없음")) if mount is None \
-        else held(not mount.get("read_only"), "ro" if mount.get("read_only") else "rw")
-    return [folder.path, source, mode,
-            held(None, NOT_SEEN) if not written else held(bool(written.get("ok")), str(written.get("why") or "ok")),
-            owner_of(seen, source), pod]
+        else held(bool(mount.get("read_only")) == only_read, "ro" if mount.get("read_only") else "rw")
+    write: Cell = "-" if only_read else held(None, NOT_SEEN) if not written else held(
+        bool(written.get("ok")), str(written.get("why") or "ok"))
+    return [folder.path, source, mode, write, owner_of(seen, source) if source else "-", pod]
 
 
 def other_mount(seen: Live, pod: Mapping[str, Any], target: str, source: str, inside: Mapping[str, Any]) -> list[Cell]:
@@ -437,9 +454,7 @@ def persisted(result: Mapping[str, Any]) -> bool:
 def step_6(seen: Live, found: Sequence[Finding]) -> dict[str, Any]:
     """PostgreSQL: its pod, its answers, its log."""
     rows: list[list[Cell]] = []
-    names = [name for name in seen.contract.workloads if name != seen.app[0]]
-    for workload in names:
-        container = next(iter(seen.contract.workloads[workload].containers))
+    for workload, container in seen.databases:
         pods = seen.inside(workload, container)
         if not pods:
             rows.append([workload, held(False if seen.answers else None, NO_POD), *["-"] * 5])
@@ -497,14 +512,18 @@ def summary(
         rows.append([both(f"Secret {name}", f"{name} 존재"), shown(judged(row, ())),
                      f"{row[2]} keys" if row[2] != "-" else ""])
     why = {str(one["id"]): first_reason(one) for one in made}
+    if "step_3" in by_name:
+        rows.append(["Health Check 200 OK", shown(by_name["step_3"]), why["step_3"]])
     rows += [
-        ["Health Check 200 OK", shown(by_name["step_3"]), why["step_3"]],
         [both("readOnlyRootFilesystem holds", "readOnlyRootFilesystem 호환"), shown(read_only), ""],
         [both("Volumes can be written", "볼륨 쓰기 가능"), shown(written),
          why["step_4"] if written is not Verdict.PASS else ""],
         [both("Data survives the pods", "데이터 영속성 (Pod 재생성)"), shown(by_name["step_5"]),
          step_5_notes["notes"][-1] if step_5_notes["notes"] else ""],
-        [both("PostgreSQL is stable", "PostgreSQL 안정성"), shown(by_name["step_6"]), why["step_6"]],
+    ]
+    if "step_6" in by_name:
+        rows.append([both("PostgreSQL is stable", "PostgreSQL 안정성"), shown(by_name["step_6"]), why["step_6"]])
+    rows += [
         [both("Node", "server (K3s 노드)"), shown(by_name["node"]), why["node"]],
         [both("KIS API collects (outside)", "KIS API 수집 기능 (외부)"), *collecting(seen, about["step_2"])],
     ]

@@ -42,16 +42,23 @@ def node_rows(seen: Live, node: Mapping[str, Any]) -> list[list[Cell]]:
                       f"{k3s.get('active') or '?'} {k3s.get('version') or ''}".strip() if k3s else NOT_SEEN)])
     if disk := contract.node.get("disk"):
         storage = node.get("storage") or {}
-        free = storage.get("free")
+        free, wanted_room = storage.get("free"), node.get("storage_free") or quantity(str(disk["free"]))
+        sizes = [one.get("bytes") for one in node.get("volumes") or ()]
+        # What the volumes hold already is part of what was asked for; what could not be counted in time is enough.
+        taken = None if None in sizes else sum(one for one in sizes if one is not None)
         rows.append([both("Free disk", "노드 디스크 여유"), f"df -h {disk['path']}",
-                     both(f"{disk['free']} or more", f"{disk['free']} 이상 여유"),
-                     held(None if free is None else free >= quantity(str(disk["free"])),
-                          NOT_SEEN if free is None else both(f"{size(free)} free", f"{size(free)} 여유"))])
+                     both(f"{size(wanted_room)} or more with the volumes", f"볼륨 포함 {size(wanted_room)} 이상 여유"),
+                     held(None if free is None else taken is None or free + taken >= wanted_room,
+                          NOT_SEEN if free is None else both(f"{size(free)} free, {size(taken)} in volumes",
+                                                             f"{size(free)} 여유, 볼륨 {size(taken)}"))])
         rows.append([both("Where volumes are", "PVC 실제 저장 위치"), f"ls {disk['path']}",
                      both("a folder for each PVC", "PVC별 디렉토리 존재"),
                      held(storage.get("exists"), both(f"{len(node.get('volumes') or ())} folders",
                                                       f"디렉토리 {len(node.get('volumes') or ())}개"))])
-    for path, rule in (contract.node.get("folders") or {}).items():
+    # An agent on which the app does not run needs no folder of its settings.
+    here = k3s.get("role") != "agent" or any(
+        one.get("name") == contract.app_container.name for one in node.get("containers") or ())
+    for path, rule in (contract.node.get("folders") or {}).items() if here else ():
         one = (node.get("folders") or {}).get(path)
         owner = f"{rule['uid']}:{rule['gid']} {rule['mode']}"
         real = None if one is None else f"{one.get('uid')}:{one.get('gid')} {one.get('mode')}" if one.get("exists") \
