@@ -6,12 +6,15 @@ import base64
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from hands import ROOT, Site, wait_for
+from bed import nodes
+from conftest import fresh
+from hands import ROOT, Site, node_name, wait_for
 
 NAMESPACE = "observer-local"
 CONFIG = "/opt/platform/runtime/observer/config"
@@ -19,11 +22,11 @@ SECONDS = 5.0
 """For a healthy node."""
 
 
-def look(site: Site) -> dict[str, Any]:
-    """The result of contract_node: facts and findings."""
+def look(site: Site, host: str = "") -> dict[str, Any]:
+    """The result of contract_node: facts and findings. Left out, the host is the site's own node."""
     answer, playbook = site.folder.parent / "node.json", site.folder.parent / "node.yml"
     playbook.write_text(yaml.safe_dump([{
-        "name": "Look", "hosts": "observer", "gather_facts": False, "become": True, "tasks": [
+        "name": "Look", "hosts": host or site.node.name, "gather_facts": False, "become": True, "tasks": [
             {"name": "Look at the node", "contract_node": {"contract": str(ROOT / "contracts/observer.yml")},
              "register": "found"},
             {"name": "Keep what was found", "delegate_to": "localhost", "become": False,
@@ -139,6 +142,48 @@ def test_k3s_down_and_containers_are_looked_into_all_the_same(provisioned: Site)
         assert codes(found) == {"NODE-09"} and of(found, "NODE-09")["layer"] == "cluster"
         assert container(found, "observer")["inside"]["http"]["/health"]["status"] == 200
     wait_for(lambda: look(provisioned)["findings"] == [], "the node is well again", 60)
+
+
+@pytest.fixture(scope="module")
+def agent(provisioned: Site, parts: dict[str, Path]) -> Iterator[str]:
+    """A second node that has joined the cluster, and its name."""
+    second = fresh(node_name("c"), parts, oci_firewall=True, outward=False)
+    hosts = provisioned.folder / "hosts.yml"
+    before = hosts.read_text()
+    inventory = yaml.safe_load(before)
+    groups = inventory["all"]["children"]["observer"]["children"]
+    # The names of the bed's nodes are those of its SSH configuration, which other nodes do not have.
+    groups["k3s_servers"]["hosts"][provisioned.node.name]["provision_node_address"] = provisioned.node.address
+    groups["k3s_agents"] = {"hosts": {second.name: {
+        "k3s_node_name": "obs-local-2", "provision_node_address": second.address}}}
+    hosts.write_text(yaml.safe_dump(inventory))
+    try:
+        provisioned.play().ok()
+        yield second.name
+    finally:
+        hosts.write_text(before)
+        provisioned.kubectl("delete node obs-local-2 --ignore-not-found")
+        nodes.down(second)
+
+
+def test_an_agent_without_the_app_is_healthy(provisioned: Site, agent: str) -> None:
+    found = look(provisioned, agent)
+    assert found["findings"] == []
+    assert found["facts"]["k3s"]["role"] == "agent" and found["facts"]["k3s"]["api"]["answers"]
+    assert found["facts"]["k3s"]["node_name"] == "obs-local-2"
+    assert look(provisioned)["findings"] == [], "the server is as before"
+
+
+def test_an_agent_that_cannot_reach_the_server(provisioned: Site, agent: str) -> None:
+    server = provisioned.node.address
+    rule = f"OUTPUT -d {server} -p tcp --dport 6443 -j REJECT"
+    second = next(one for one in nodes.everyone() if one.name == agent)
+    nodes.ssh(second, f"sudo iptables -I {rule}")
+    try:
+        found = look(provisioned, agent)
+        assert codes(found) == {"NODE-13"} and f"{server}:6443" in of(found, "NODE-13")["actual"]
+    finally:
+        nodes.ssh(second, f"sudo iptables -D {rule}")
 
 
 def test_a_bare_node_is_looked_at_to_the_end(bare: Site) -> None:

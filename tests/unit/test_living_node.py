@@ -677,7 +677,9 @@ def test_an_agent_needs_the_folders_only_when_the_app_is_there(contract: Contrac
     facts = healthy(contract)
     facts["k3s"]["role"] = "agent"
     facts["folders"][CONFIG].update(exists=False, type="")
-    assert [one.code for one in judged(contract, facts)] == ["NODE-01"]
+    facts["storage"].update(exists=False, writable=False, why="it is not there")
+    facts["volumes"] = []
+    assert [one.code for one in judged(contract, facts)] == ["NODE-01", "NODE-06", "NODE-04"]
     facts["containers"] = []
     assert judged(contract, facts) == []
 

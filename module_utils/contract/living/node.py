@@ -74,6 +74,12 @@ class Looked:
             return {self.environment.namespace}
         return {one.namespace for one in self.contract.environments.values()}
 
+    @property
+    def carries(self) -> bool:
+        """Whether the contract's folders and volumes are wanted here: on an agent only when a container or a volume is
+        there already."""
+        return self.facts["k3s"]["role"] != "agent" or bool(self.facts.get("volumes")) or any(self.running())
+
     def running(self) -> Iterator[Running]:
         """Containers of the contract that run on this node."""
         for workload, container in self.contract.containers():
@@ -213,8 +219,8 @@ def everything(looked: Looked) -> Iterator[Finding]:
 
 
 def folders(looked: Looked) -> Iterator[Finding]:
-    """Folders that the contract wants where its containers are. An agent that has none of them need not have any."""
-    if looked.facts["k3s"]["role"] == "agent" and not any(looked.running()):
+    """Folders that the contract wants where its containers are."""
+    if not looked.carries:
         return
     for path, wanted in (looked.contract.node.get("folders") or {}).items():
         found = looked.facts.get("folders", {}).get(path)
@@ -243,7 +249,7 @@ def room(looked: Looked) -> Iterator[Finding]:
     """Disks: what is asked for the volumes, less what they use already, and file systems that are full."""
     facts, storage = looked.facts, looked.facts["storage"]
     related = [declared(looked.contract, "node", "disk")] if "disk" in looked.contract.node else []
-    if not storage["writable"]:
+    if not storage["writable"] and looked.carries:
         missing = not storage["exists"]
         yield finding("NODE-06", "node.disk", Layer.NODE, None, looked.name, expected="writable",
                       actual=storage["why"], path=storage["path"], related=related,
@@ -251,7 +257,7 @@ def room(looked: Looked) -> Iterator[Finding]:
     wanted, free = facts.get("storage_free"), storage.get("free")
     sizes = [one["bytes"] for one in facts.get("volumes", ())]
     # Volumes that could not be counted in time are taken for enough.
-    if wanted and free is not None and None not in sizes and free + sum(sizes) < wanted:
+    if looked.carries and wanted and free is not None and None not in sizes and free + sum(sizes) < wanted:
         yield finding("NODE-04", "node.disk", Layer.NODE, None, looked.name, expected=size(wanted),
                       actual=size(free + sum(sizes)), path=storage["path"], related=related,
                       command=f"sudo du -xh --max-depth=2 {shlex.quote(storage.get('mount') or '/')} | sort -h | tail")
