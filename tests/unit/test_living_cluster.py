@@ -219,10 +219,11 @@ class World:
         self.named("deployments", "observer")["status"] |= {"availableReplicas": 0, "readyReplicas": 0}
         self.named("endpointslices", "observer")["endpoints"][0]["conditions"]["ready"] = False
 
-    def event(self, kind: str, name: str, reason: str, message: str, ago: float = 30, space: str = SPACE) -> None:
+    def event(self, kind: str, name: str, reason: str, message: str, ago: float = 30, space: str = SPACE,
+              count: int = 3) -> None:
         self.lists["events"].append({
             "metadata": {"name": f"{name}.{len(self.lists['events'])}"}, "type": "Warning", "reason": reason,
-            "involvedObject": {"kind": kind, "name": name, "namespace": space}, "message": message, "count": 2,
+            "involvedObject": {"kind": kind, "name": name, "namespace": space}, "message": message, "count": count,
             "lastTimestamp": stamp(NOW - ago)})
 
     # --- looking ---------------------------------------------------------------------------------
@@ -820,6 +821,7 @@ def test_a_key_that_was_refused_and_is_accepted_now(world: World, git: ManifestF
 
 def test_warnings_of_a_start_are_explained(world: World, git: ManifestFacts) -> None:
     world.event("Pod", "observer-5d8f-x", "Unhealthy", "Startup probe failed", NOW - STARTED - 25)
+    world.event("Pod", "observer-5d8f-x", "Unhealthy", "Readiness probe failed: late once", count=1)
     world.event("Pod", "observer-gone", "BackOff", "of a pod that is gone")
     world.event("Node", "obs-local", "CgroupV1", "maintenance mode", space="")
     world.event("Pod", "observer-5d8f-x", "Unhealthy", "too long ago", 4000)

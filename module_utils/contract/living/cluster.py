@@ -41,8 +41,12 @@ SETTLED_SECONDS = 20.0
 """Warnings about something that became ready belong to its start, even those that came a little later."""
 
 PASSING = {"ClusterIPNotAllocated", "CgroupV1", "InvalidDiskCapacity", "Rebooted", "NodeNotReady", "CIDRNotAvailable",
-           "CIDRAssignmentFailed", "DNSConfigForming", "FreeDiskSpaceFailed"}
-"""Warnings of K3s' own start, and those about the node, whose state is looked at itself."""
+           "CIDRAssignmentFailed", "DNSConfigForming", "FreeDiskSpaceFailed", "FailedToUpdateEndpoint",
+           "FailedToUpdateEndpointSlices"}
+"""Warnings of K3s' own start, of what is tried again at once, and of the node, whose state is looked at itself."""
+
+MISSES = 3
+"""So many probes in a row have to fail before anything comes of it; fewer are a moment's delay."""
 
 STUCK_SECONDS = 60.0
 RESTART_SECONDS = 3600.0
@@ -800,6 +804,8 @@ def explained(look: Look, event: Facts) -> bool:
         pod = next((one for one in look.cluster["pods"] if one["name"] == name
                     and one["namespace"] == event["namespace"]), None)
         if pod is None or not pod["ready"] or pod["workload"] in look.blamed:
+            return True
+        if event["reason"] == "Unhealthy" and event["count"] < MISSES:
             return True
         since = pod["conditions"].get("Ready", {}).get("since") or look.now
         return bool(event["last"] <= since + SETTLED_SECONDS)
