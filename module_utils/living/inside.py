@@ -83,27 +83,31 @@ def probe_all(jobs: list[Job], seconds: float = 10.0) -> Iterator[dict[str, Any]
     :param seconds: after which a child is ended.
     :returns: ``inside`` of ContainerFacts for each, as far as the child came; ``why`` says what ended it early.
     """
-    started = [(start(*job), time.monotonic() + seconds) for job in jobs]
+    started = [(start(*job, seconds), time.monotonic() + seconds) for job in jobs]
     for (pid, pipe), deadline in started:
         yield collect(pid, pipe, deadline)
 
 
-def start(container: Mapping[str, Any], tasks: Mapping[str, Any], environment: Mapping[str, str]) -> tuple[int, int]:
+def start(container: Mapping[str, Any], tasks: Mapping[str, Any], environment: Mapping[str, str], seconds: float,
+          ) -> tuple[int, int]:
     """Fork the child; its pid and the end of the pipe from which its answer is read."""
     reading, writing = os.pipe()
     pid = os.fork()
     if pid:
         os.close(writing)
         return pid, reading
-    child(container, tasks, environment, reading, writing)
+    os.close(reading)
+    child(container, tasks, environment, writing, seconds)
 
 
-def child(container: Mapping[str, Any], tasks: Mapping[str, Any], environment: Mapping[str, str], reading: int,
-          writing: int) -> NoReturn:
+def child(container: Mapping[str, Any], tasks: Mapping[str, Any], environment: Mapping[str, str], writing: int,
+          seconds: float) -> NoReturn:
     """The child's whole life. It leaves by ``_exit``, because nothing of its parent's is its own to clean up."""
     try:
-        os.close(reading)
-        signal.signal(signal.SIGTERM, end_early)
+        for number in (signal.SIGTERM, signal.SIGALRM):
+            signal.signal(number, end_early)
+        # Should its parent be gone by then, it ends all the same.
+        signal.setitimer(signal.ITIMER_REAL, seconds + GRACE_SECONDS)
         enter(container)
         # A module that is loaded late would come from the container's files.
         sys.path[:], sys.meta_path[:], sys.path_hooks[:] = [], [], []
@@ -120,7 +124,8 @@ def child(container: Mapping[str, Any], tasks: Mapping[str, Any], environment: M
 
 def end_early(_number: int, _frame: FrameType | None) -> NoReturn:
     """Leaves what is being done, by way of its cleaning up."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in (signal.SIGTERM, signal.SIGALRM):
+        signal.signal(number, signal.SIG_IGN)
     raise OutOfTimeError
 
 
@@ -153,16 +158,16 @@ def collect(pid: int, pipe: int, deadline: float) -> dict[str, Any]:
 
 
 def see_off(pid: int, *, in_time: bool) -> None:
-    """Wait for a child that ends; one that does not is asked to, and killed when it has not cleaned up by then."""
-    if not in_time:
-        os.kill(pid, signal.SIGTERM)
+    """Wait for a child that ends; one that does not is asked to, and killed when it has not cleaned up by then. One
+    that even so does not end hangs in the kernel, on a disk that is gone: it is left to itself."""
+    for number in (0,) if in_time else (signal.SIGTERM, signal.SIGKILL):
+        if number:
+            os.kill(pid, number)
         ends = time.monotonic() + GRACE_SECONDS
         while time.monotonic() < ends:
             if os.waitpid(pid, os.WNOHANG)[0]:
                 return
-            time.sleep(0.01)
-        os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
+            time.sleep(0.005)
 
 
 def why(error: BaseException) -> str:

@@ -254,6 +254,17 @@ def test_a_child_that_hangs_is_ended_and_the_rest_is_told(container: dict[str, A
 
 
 @root_only
+def test_a_child_whose_parent_is_gone_ends_by_itself(
+    container: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inside, "GRACE_SECONDS", 0.1)
+    pid, pipe = inside.start(container, {"http": [{"port": 8001, "path": "/"}]}, {}, 0.2)
+    os.close(pipe)
+    begun = time.monotonic()
+    assert os.waitpid(pid, 0)[0] == pid and time.monotonic() - begun < 2
+
+
+@root_only
 def test_a_process_that_is_gone_is_said(container: dict[str, Any]) -> None:
     assert inside.probe({**container, "pid": 2**22 - 1}, {"writes": ["/"]}, {})["why"].startswith("ENOENT")
 
