@@ -9,6 +9,7 @@ import os
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -262,6 +263,27 @@ def test_every_living_code_belongs_to_a_step() -> None:
                               ("LIVE-36", "step_3"), ("EXT-01", "step_2")):
         assert step_of(finding(code, layer=Layer.DEPLOYMENT)) == step_wanted, code
     assert step_of(finding("FAULT-30", clause="faults.login", layer=Layer.CONFIG, subject="postgres")) == "step_6"
+
+
+def test_no_field_that_is_unknown_breaks_a_report(contract: Contract) -> None:
+    def fields(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:  # noqa: ANN401
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            if isinstance(key, str):
+                yield (*path, key)
+            if isinstance(inner, dict | list):
+                yield from fields(inner, (*path, key))
+
+    for *way, last in fields(FACTS):
+        at = FACTS
+        for key in way:
+            at = at[key]
+        kept = at[last]
+        at[last] = None
+        try:
+            assert chapters(contract, FACTS, [])
+            gates.gates(contract, FACTS, now=NOW.timestamp())
+        finally:
+            at[last] = kept
 
 
 @pytest.mark.parametrize(("seconds", "text"), [

@@ -244,7 +244,8 @@ def charted(seen: Live, repository: Path | None) -> Iterator[dict[str, Any]]:
         chart = both("no Helm chart in the repository; Kustomize deploys",
                      "레포지토리에 Helm Chart 없음 (Kustomize로 배포)")
     waits = both("waits for the Helm chart", "Helm Chart 작성 대기")
-    releases = [name for name, one in (seen.cluster.get("secrets") or {}).items() if one.get("type") == HELM_RELEASE]
+    releases = [name for name, one in (seen.cluster.get("secrets") or {}).items()
+                if (one or {}).get("type") == HELM_RELEASE]
     staging = seen.contract.environments.get("staging")
     here = staging is not None and seen.namespace == staging.namespace
     names, where = ", ".join(releases), seen.namespace or "-"

@@ -21,7 +21,8 @@ class Live:
 
     def __init__(self, contract: Contract, live: Mapping[str, Any]) -> None:
         self.contract = contract
-        self.nodes: Mapping[str, Mapping[str, Any]] = live.get("nodes") or {}
+        self.nodes: Mapping[str, Mapping[str, Any]] = {
+            host: node for host, node in (live.get("nodes") or {}).items() if node}
         self.cluster: Mapping[str, Any] = live.get("cluster") or {}
         self.answers = bool((self.cluster.get("api") or {}).get("answers"))
         self.namespace = str(self.cluster.get("namespace") or "")

@@ -315,7 +315,8 @@ def step_4(seen: Live, found: Sequence[Finding]) -> dict[str, Any]:
         mounts += [mount_row(seen, name, folder, inside, probe) for folder in seen.contract.paths.values()
                    if not folder.optional]
         for path, one in sorted((probe.get("refusals") or {}).items()):
-            refusals.append([path, held(one.get("refused"), str(one.get("why") or "")), name])
+            refused = one or {}
+            refusals.append([path, held(refused.get("refused"), str(refused.get("why") or "")), name])
         if not probe.get("refusals"):
             refusals.append([both("outside of the volumes", "볼륨 밖의 경로"), held(None, NOT_SEEN), name])
         if inside:
@@ -473,7 +474,8 @@ def step_6(seen: Live, found: Sequence[Finding]) -> dict[str, Any]:
     reach: list[list[Cell]] = []
     for pod, inside in seen.inside(workload, container):
         for target, one in ((inside.get("inside") or {}).get("connects") or {}).items():
-            reach.append([str(pod.get("name")), target, held(bool(one.get("ok")), str(one.get("why") or "ok"))])
+            reach.append([str(pod.get("name")), target, held(bool(one.get("ok")), str(one.get("why") or "ok")) if one
+                          else held(None, NOT_SEEN)])
     tables = [
         table("PostgreSQL", ["Pod", STATE, "RESTARTS", "AGE", both("Answers", "응답"), both("Size", "크기"),
                              both("Errors", "에러 로그")], rows),
