@@ -481,6 +481,9 @@ def test_what_was_not_looked_at_again_is_not_mended() -> None:
 def test_reports_are_kept_for_their_owner_alone_with_latest_and_a_limit(tmp_path: Path) -> None:
     folder = history.folder_of("../prod x", tmp_path / "reports")
     assert folder.parent == tmp_path / "reports" and "/" not in folder.name
+    (folder / ".20260101T000000Z.ab12").mkdir(parents=True)
+    os.utime(folder / ".20260101T000000Z.ab12", (1, 1))
+    folder.parent.chmod(0o700)
     previous = os.umask(0)
     try:
         kept = [history.write(report_of(finding(), hours=hours), folder, 3) for hours in range(5)]

@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,9 @@ FILES = (("report.json", "json", "en"), ("report.junit.xml", "junit", "en"), ("r
 
 LARGEST = 32 * 1024 * 1024
 """Bytes of a report that are read."""
+
+HALF_MADE = 3600
+"""Seconds after which nobody works on a report any more."""
 
 POD = re.compile(r"(?<=[a-z0-9])-[0-9a-f]{7,10}-[a-z0-9]{5}\b|(?<=pvc-)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 """What is new of each pod of a Deployment, and of each volume."""
@@ -142,6 +146,10 @@ def write(report: Report, folder: Path, most: int = KEPT) -> Path:
     for old in kept(folder)[:-max(1, most)]:
         if old != target:
             shutil.rmtree(old, ignore_errors=True)
+    # What a run that was killed has left half made.
+    for half in folder.glob(".[0-9]*"):
+        if half.is_dir() and half.stat().st_mtime < time.time() - HALF_MADE:
+            shutil.rmtree(half, ignore_errors=True)
     return target
 
 
