@@ -417,8 +417,10 @@ def test_html_folds_the_green_steps_and_opens_the_failed(live: dict[str, Any]) -
     text = render(verified(asked(live), NOW), "html")
     opened = [part.partition("</summary>")[0] for part in text.split("<details ")[1:] if " open>" in part[:40]]
     assert len(opened) == 2 and "Summary" in opened[0] and "Step 3" in opened[1]
-    # Both of two findings of one code are led to, each by its own link.
     assert 'href="#f0"' in text
+    # Above all, each step and phase in a word that leads to it.
+    for name in ("s0", "s3", "s7", "p0", "p2"):
+        assert f'href="#{name}"' in text.partition("<main>")[0] and f'id="{name}"' in text
 
 
 def test_facts_of_another_form_are_shown_as_plain_facts_and_break_nothing() -> None:

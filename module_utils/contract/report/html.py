@@ -89,6 +89,8 @@ border-left:.3rem solid var(--tone);border-radius:.5rem}
 .checks{list-style:none;margin:0;padding:0}.checks li{display:grid;grid-template-columns:1.6rem 1fr;padding:.45rem 0;
 border-top:1px solid var(--line)}.checks li>div{min-width:0}.checks p{margin:.1rem 0;font-size:.92rem}
 .soft{color:var(--soft)}
+.chips{gap:.35rem;margin:.5rem 0}.chips li{padding:.2rem .6rem}.chips a{color:inherit;text-decoration:none}
+.unseen{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
 .rows th,.rows td{min-width:3.5rem}.rows thead th{white-space:nowrap}
 .new{--tone:var(--link);--in:var(--note-in)}
 footer{color:var(--soft);font-size:.85rem;padding-bottom:2rem}
@@ -155,8 +157,8 @@ def page(view: View) -> Iterator[str]:
     yield "</section>\n"
     if view.chapters:
         yield f'<section aria-labelledby="steps"><h2 id="steps">{text(words.steps)}</h2>\n'
-        for one in view.chapters:
-            yield from step(view, one)
+        for number, one in enumerate(view.chapters):
+            yield from step(view, one, number)
         yield "</section>\n"
     if view.external:
         yield f'<section aria-labelledby="outside"><h2 id="outside">{text(words.external)}</h2>\n'
@@ -167,8 +169,8 @@ def page(view: View) -> Iterator[str]:
         yield "</section>\n"
     if view.gates:
         yield f'<section aria-labelledby="gates"><h2 id="gates">{text(words.gates)}</h2>\n'
-        for gate in view.gates:
-            yield from checklist(view, gate)
+        for number, gate in enumerate(view.gates):
+            yield from checklist(view, gate, number)
         yield "</section>\n"
     if report.clauses:
         yield f'<section aria-labelledby="clauses"><h2 id="clauses">{text(words.clauses)}</h2>\n'
@@ -205,6 +207,7 @@ def verdict(view: View) -> Iterator[str]:
                 yield f'<li class="{TONES[state]}"><b>{count}</b>{text(words.states[state])}</li>'
         yield "</ul>\n"
     yield f"<p>{text(view.subline)}</p>\n"
+    yield from chips(view)
     yield '<dl class="meta">'
     yield entry(words.contract, valued(view, report.contract_file))
     if report.places:
@@ -212,6 +215,21 @@ def verdict(view: View) -> Iterator[str]:
                                           for kind, path in report.places))
     yield entry(words.date, text(view.date))
     yield "</dl>\n</div>\n</header>\n"
+
+
+def chips(view: View) -> Iterator[str]:
+    """How each step and each phase is, in a word that leads to it."""
+    words = view.words
+    steps = [(f"s{number}", one.title.partition(":")[0], words.step_verdicts[one.verdict], *VERDICTS[one.verdict])
+             for number, one in enumerate(view.chapters)]
+    phases = [(f"p{number}", f"P{one.phase} {words.gate_states[one.state]}", "", *GATES[one.state])
+              for number, one in enumerate(view.gates)]
+    for some in filter(None, (steps, phases)):
+        yield '<ul class="tiles chips">'
+        for name, title, how, tone, sign in some:
+            unseen = f'<span class="unseen">: {text(how)}</span>' if how else ""
+            yield f'<li class="{tone}"><a href="#{name}">{sign} {text(title)}{unseen}</a></li>'
+        yield "</ul>\n"
 
 
 def changes(view: View) -> Iterator[str]:
@@ -238,14 +256,14 @@ def changed(one: Change) -> Markup:
     return Markup(f"{code(one.code)} {prose(one.text)}")
 
 
-def step(view: View, one: Chapter) -> Iterator[str]:
+def step(view: View, one: Chapter, number: int) -> Iterator[str]:
     """A step's verdict, its notes, findings and tables; folded when there is nothing to know. The summary never is."""
     tone, _ = VERDICTS[one.verdict]
     opened = " open" if one.verdict == "fail" or one.name == "summary" else ""
-    yield f'<details class="step {tone}"{opened}><summary><span>{text(one.title)}</span> {judgement(view, one.verdict)}'
-    yield "</summary>\n"
+    yield (f'<details class="step {tone}" id="s{number}"{opened}><summary><span>{text(one.title)}</span> '
+           f"{judgement(view, one.verdict)}</summary>\n")
     yield "".join(f"<p>{text(note)}</p>\n" for note in one.notes)
-    if links := [f'<a href="#f{number}">{text(view.value(about.code))}</a>' for number, about in view.about(one)]:
+    if links := [f'<a href="#f{at}">{text(view.value(about.code))}</a>' for at, about in view.about(one)]:
         yield f"<p>{text(view.words.about)}: {', '.join(links)}</p>\n"
     for grid in one.tables:
         rows = ((celled(view, cell) for cell in row) for row in grid.rows)
@@ -272,12 +290,12 @@ def breakable(value: str) -> Markup:
     return Markup("<wbr>".join(text(part) for part in re.split(r"(?<=\w[/_,:@])(?=[^\s/])", value)))
 
 
-def checklist(view: View, gate: Gate) -> Iterator[str]:
+def checklist(view: View, gate: Gate, number: int) -> Iterator[str]:
     """A phase, each condition with its evidence and what it lacks."""
     words = view.words
     tone, sign = GATES[gate.state]
     title = words.gate.format(phase=gate.phase, title=gate.title)
-    yield (f'<div class="card gate"><h3><span>{text(title)}</span> <span class="tag {tone}">{sign} '
+    yield (f'<div class="card gate" id="p{number}"><h3><span>{text(title)}</span> <span class="tag {tone}">{sign} '
            f'{text(words.gate_states[gate.state])}</span></h3>\n<p class="soft">{text(words.condition)}</p>\n'
            '<ul class="checks">')
     for one in gate.conditions:
