@@ -20,7 +20,7 @@ KUBECONFIG = "/etc/rancher/k3s/k3s.yaml"
 K3S_TLS = "/var/lib/rancher/k3s/server/tls"
 LOCAL_SERVER = "https://127.0.0.1:6443"
 
-SECONDS = 3.0
+SECONDS = 6.0
 """Longest silence of the API server within one call."""
 
 MOST_BYTES = 64 * 1024 * 1024

@@ -161,11 +161,13 @@ class Collector:
             return {}
 
     def failure(self, about: str, problem: ApiProblem) -> None:
-        """Without an answer, or without the right to ask, there is no use in asking on."""
-        if problem.kind not in ("missing", "forbidden", "status", "broken") or self.api.calls <= 1:
+        """Without an answer, or without the right to ask, there is no use in asking on. One call may be slow."""
+        slow = problem.kind == "timeout" and not any(one["kind"] == "timeout" for one in self.errors)
+        passing = slow or problem.kind in ("missing", "forbidden", "status", "broken")
+        if not passing or self.api.calls <= 1:
             self.problem = problem
             about = "api"
-        self.errors.append({"about": about, "why": str(problem)})
+        self.errors.append({"about": about, "why": str(problem), "kind": problem.kind})
 
     def failed(self, about: str) -> bool:
         return any(error["about"] == about for error in self.errors)
@@ -264,7 +266,9 @@ class Collector:
                     container=container["name"], previous=str(before).lower(), tailLines=str(lines),
                     limitBytes=str(LOG_BYTES))
             except ApiProblem as problem:
-                self.failure(f"log of {pod['namespace']}/{pod['name']}", problem)
+                # That is the kubelet's matter, through which the API server asks for it.
+                self.errors.append({"about": f"log of {pod['namespace']}/{pod['name']}", "why": str(problem),
+                                    "kind": problem.kind})
         # A line that was cut off may end in a part of a secret, which nothing would know.
         cut = -1 if len((text or "").encode(errors="replace")) >= LOG_BYTES else None
         found = [self.redaction.text(line) for line in (text or "").splitlines()[:cut] if line.strip()]
@@ -302,7 +306,7 @@ class Collector:
         for folder, _, names in os.walk(volume["path"]):
             if time.monotonic() > end:
                 self.errors.append({"about": "jsonl", "why": f"not all of {volume['path']} could be looked at in "
-                                    f"{WALK_SECONDS:g} s"})
+                                    f"{WALK_SECONDS:g} s", "kind": "timeout"})
                 break
             for one in names:
                 if one.endswith(".jsonl"):

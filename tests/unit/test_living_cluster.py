@@ -703,6 +703,21 @@ def test_a_namespace_that_is_gone(world: World, git: ManifestFacts) -> None:
     assert set(world.findings(git)) == {"LIVE-07"}, "everything else follows from it"
 
 
+@pytest.mark.parametrize("kind", [
+    "nodes", "pods", "deployments", "statefulsets", "persistentvolumeclaims", "persistentvolumes", "storageclasses",
+    "services", "endpointslices", "configmaps", "secrets", "sealedsecrets", "events"])
+def test_what_could_not_be_read_is_not_missing(world: World, git: ManifestFacts, kind: str) -> None:
+    world.refused = {kind: 403 if kind == "nodes" else 500}
+    expected = "LIVE-01" if kind == "nodes" else "LIVE-60"  # the first question decides whether there is an answer
+    assert set(world.findings(git)) == {expected}
+
+
+def test_a_cluster_that_has_never_heard_of_sealed_secrets(world: World, git: ManifestFacts) -> None:
+    del world.lists["sealedsecrets"]
+    found = world.findings(git)
+    assert set(found) == {"LIVE-60"} and "404" in said(found["LIVE-60"])
+
+
 # --- what follows from what -----------------------------------------------------------------------
 
 

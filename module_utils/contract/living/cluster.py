@@ -86,18 +86,35 @@ def check_cluster(
         yield finding("LIVE-01", "cluster.api", Layer.CLUSTER, None, "API server", expected="an answer",
                       actual=why, why=why, command="sudo systemctl status k3s; sudo journalctl -u k3s -n 50")
         return
-    for check in (errors, nodes, storage_class, cluster_pods):
-        yield from check(look)
+    yield from errors(look)
+    for check in (nodes, storage_class, cluster_pods):
+        if look.read(check.__name__):
+            yield from check(look)
     if cluster["namespace_phase"] not in ("Active", None):
         gone = not cluster["namespace_phase"]
         yield finding("LIVE-07", "cluster.namespace", Layer.DEPLOYMENT, look.git.place("Namespace", look.space),
                       f"Namespace {look.space}", expected="Active", actual="missing" if gone else
                       cluster["namespace_phase"], command=f"kubectl get namespace {look.space}")
         return
-    yield from Live(contract, live_objects(cluster, look.git), look.git, look.inventory).findings()
+    if look.read("rules"):
+        yield from Live(contract, live_objects(cluster, look.git), look.git, look.inventory).findings()
     for check in (secrets, claims, workloads, services, pages, older_values, images, volumes, several_nodes, warnings,
                   outside):
-        yield from check(look)
+        if look.read(check.__name__):
+            yield from check(look)
+
+
+WORKLOADS = {"deployments", "statefulsets", "daemonsets"}
+OBJECTS = {"claims", "services", "ConfigMaps", "Secrets"} | WORKLOADS
+NEEDS: Mapping[str, set[str]] = {
+    "nodes": {"nodes"}, "storage_class": {"storage classes"}, "cluster_pods": {"pods", "events"}, "rules": OBJECTS,
+    "secrets": {"Secrets", "SealedSecrets"}, "claims": {"claims", "volumes", "storage classes", "pods"},
+    "workloads": {"pods", "events", "claims", "Secrets"} | WORKLOADS, "services": {"services", "endpoints", "pods"},
+    "pages": {"services", "endpoints", "pods"}, "older_values": {"pods", "Secrets", "ConfigMaps"},
+    "images": {"pods"} | WORKLOADS, "volumes": {"volumes", "claims"}, "several_nodes": {"pods", "claims", "volumes"},
+    "warnings": OBJECTS | {"pods", "events", "SealedSecrets"},
+}
+"""What has to be read before a check can say that something is missing."""
 
 
 @dataclass
@@ -113,6 +130,11 @@ class Look:
     environment: Environment | None
     git: Git
     blamed: set[str] = field(default_factory=set)
+
+    def read(self, check: str) -> bool:
+        """Whether all was read that a check needs. What the API server does not know is not there: that was read."""
+        unread = {one["about"] for one in self.cluster["errors"] if one.get("kind") != "missing"}
+        return not unread & NEEDS.get(check, set())
 
     @property
     def space(self) -> str:
