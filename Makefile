@@ -117,6 +117,7 @@ bench: setup ## first provision and second run, beside what they are compared wi
 .PHONY: bench-contract
 bench-contract: tools ## what a check against the contract costs, beside kubectl, kubeconform and kube-score; needs no node
 	@$(PYTHON) -m bench.contract
+	@$(PYTHON) tools/claims.py
 
 .PHONY: test-all
 test-all: setup ## as `make test`, with the tests on nodes even if nothing has changed that they depend on

@@ -89,7 +89,8 @@ def lint() -> None:
 def unit() -> None:
     """Tests that need no node: modules, plugins, manifests, the bed, the stand-in, the network component, the app."""
     python("pytest", "-q", "tests/unit", "testbed/tests/unit", "testbed/k3s/tests")
-    python("pytest", "-q", cwd=ROOT / "testbed" / "observer")
+    # An app repository of its own, which knows nothing of how outcomes are collected here.
+    python("pytest", "-q", cwd=ROOT / "testbed" / "observer", PYTEST_ADDOPTS="", OBSERVER_NODE_OUTCOMES="")
     run("go", "test", "./network/...", "./crictl/...", cwd=ROOT / "testbed" / "go" / "kube", CGO_ENABLED="0")
 
 
@@ -339,6 +340,10 @@ def main() -> int:
             bed("down")
         if not settings.folders().state.is_dir():
             BEFORE = machine()
+    # What each test came to, for docs/claims.md; the lanes inherit the place.
+    collected = None if os.environ.get("OBSERVER_NODE_OUTCOMES") else tempfile.TemporaryDirectory()
+    if collected:
+        os.environ.update(OBSERVER_NODE_OUTCOMES=collected.name, PYTEST_ADDOPTS="-p tests.outcomes")
     times: dict[str, float] = {}
     started = time.monotonic()
     failed = None
@@ -360,11 +365,14 @@ def main() -> int:
     for name, seconds in times.items():
         print(f"  {name:<10} {duration(seconds):>8}")
     print(f"  {'total':<10} {duration(time.monotonic() - started):>8}")
+    if wanted == everything and not failed:
+        report(times)
+    if collected:
+        run(sys.executable, "tools/claims.py", "--merge", collected.name)
+        collected.cleanup()
     if failed:
         print(f"\nFAILED at {failed}", file=sys.stderr)
         return 1
-    if wanted == everything:
-        report(times)
     return 0
 
 
