@@ -158,7 +158,7 @@ def agent(provisioned: Site, parts: dict[str, Path]) -> Iterator[str]:
         "k3s_node_name": "obs-local-2", "provision_node_address": second.address}}}
     hosts.write_text(yaml.safe_dump(inventory))
     try:
-        provisioned.play().ok()
+        provisioned.play("--tags", "node,k3s").ok()
         yield second.name
     finally:
         hosts.write_text(before)
