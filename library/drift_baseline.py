@@ -51,6 +51,15 @@ accepted:
   type: list
   elements: str
   sample: ["/etc/cron.d/backup: is new (at 2026-11-21 21:40:07 UTC)"]
+findings:
+  description: The drift that stays, and what was accepted, as in the report. They are told of and fail nothing.
+  returned: success
+  type: list
+  elements: dict
+facts:
+  description: What was seen on the node, as M(contract_drift) returns it.
+  returned: success
+  type: dict
 seen:
   description: Number of things of each kind.
   returned: success
@@ -67,6 +76,7 @@ not_looked_at:
 import json
 import os
 import subprocess
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.living import drift
@@ -96,9 +106,16 @@ def main() -> None:
             subprocess.run(["systemctl", "--no-block", "--no-ask-password", "start", UNIT], check=False,
                            capture_output=True)
     objects = now["cluster"]["objects"]
+    facts: dict[str, Any] = {
+        "baseline": {name: baseline[name] for name in ("at", "commit", "release")},
+        # What is accepted is told of once, with what stays.
+        "drift": drift.compare(baseline, now) + [one for one in drift.compare(last or {}, now)
+                                                 if last and drift.line(one) in accepted],
+        "not_looked_at": drift.unlooked(now), "at": now["at"],
+    }
     seen = {name: len(now["node"][name]) for name in ("files", "packages", "accounts", "keys", "ports")
             if now["node"][name] is not None}
-    module.exit_json(changed=False, accepted=accepted, not_looked_at=drift.unlooked(now),
+    module.exit_json(changed=False, accepted=accepted, not_looked_at=drift.unlooked(now), facts=facts,
                      seen={**seen, **({"objects": len(objects)} if objects is not None else {})})
 
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "module_utils"))
+
+from contract.living.drift import check_drift
+from contract_actions import findings_result
 
 ROLES = ("node", "k3s", "local_path", "sealed_secrets", "config_dir", "observer", "watch")
 
@@ -23,8 +29,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         ran = roles_of(variables.get("ansible_run_tags") or [], variables.get("ansible_skip_tags") or [])
         if ran is not None:
             arguments.setdefault("roles", ran)
-        return {**result, **self._execute_module(module_name="drift_baseline", module_args=arguments,
-                                                 task_vars=task_vars)}
+        answer = self._execute_module(module_name="drift_baseline", module_args=arguments, task_vars=task_vars)
+        if answer.get("failed"):
+            return {**result, **answer}
+        found = list(check_drift(str(variables.get("inventory_hostname", "")), answer["facts"]))
+        return {**result, **answer, "findings": findings_result(found, [])["findings"]}
 
 
 def roles_of(run: Sequence[str], skipped: Sequence[str]) -> list[str] | None:
