@@ -299,8 +299,8 @@ _("FAULT-05", "faults", CRITICAL, ("A disk is full", "디스크 부족"),
    "Observer 데이터가 아닌 큰 파일을 정리하거나 볼륨을 확장한다."))
 _("FAULT-06", "faults", CRITICAL, ("The firewall eats the pods' traffic", "방화벽이 Pod 트래픽 차단"),
   ("{subject} stops what pods send: {rule}.", "{subject}이(가) Pod 트래픽을 차단한다: {rule}."),
-  ("Delete the rule, or run `ansible-playbook site.yml -i {inventory} --tags node` when the role's own rules are gone.",
-   "해당 규칙을 삭제하거나, 역할의 규칙이 사라졌으면 `ansible-playbook site.yml -i {inventory} --tags node`를 실행한다."))
+  ("Take it away ({undo}), or run `ansible-playbook site.yml -i {inventory} --tags node` when the role's rules are gone.",
+   "제거한다 ({undo}). 역할의 규칙이 사라졌으면 `ansible-playbook site.yml -i {inventory} --tags node`를 실행한다."))
 _("FAULT-07", "faults", HIGH, ("A folder on the node has another owner or mode", "노드 디렉토리 권한 오류"),
   ("{subject} is {actual}; the contract says {expected}.", "{subject}의 상태는 {actual}이며, 계약은 {expected}이다."),
   ("{mend}.", "{mend}."))
@@ -357,7 +357,8 @@ _("FAULT-20", "faults", HIGH, ("A container takes more memory than it may", "메
   ("Raise the limit in the overlay, or mend what takes so much.", "오버레이에서 한도를 올리거나 메모리 사용 원인을 해결한다."))
 _("FAULT-21", "faults", CRITICAL, ("A container ends again and again", "컨테이너 반복 종료"),
   ("Container {container} of {subject} ends with {actual}: {why}.", "{subject}의 {container} 컨테이너가 {actual}(으)로 종료된다: {why}."),
-  ("Mend what its log names.", "로그에 나타난 원인을 수정한다."))
+  ("Mend what its log names, or name the build before it in {where}; then site.yml.",
+   "로그에 나타난 원인을 수정하거나 {where}에 이전 빌드 태그를 지정하고 site.yml을 실행한다."))
 _("FAULT-22", "faults", CRITICAL, ("A pod finds no node", "Pod 스케줄링 실패"),
   ("{subject} cannot be placed: {why}.", "{subject}을(를) 배치할 노드가 없다: {why}."),
   ("Mend what the message names: the node's label, or the pod's requests.", "메시지에 따라 노드 레이블 또는 Pod 요청을 수정한다."))
@@ -366,7 +367,8 @@ _("FAULT-23", "faults", CRITICAL, ("A container cannot be started", "컨테이�
   ("Mend what the message names.", "메시지의 원인을 수정한다."))
 _("FAULT-24", "faults", HIGH, ("The app is not ready", "앱 준비 안 됨"),
   ("{subject} is not ready: {why}.", "{subject}이(가) Ready 상태가 아니다: {why}."),
-  ("Mend what the app names.", "앱이 보고한 원인을 수정한다."))
+  ("Mend what the app names, or name the build before it in {where}; then site.yml.",
+   "앱이 보고한 원인을 수정하거나 {where}에 이전 빌드 태그를 지정하고 site.yml을 실행한다."))
 _("FAULT-25", "faults", CRITICAL, ("The pod may not write: its security context is wrong", "fsGroup 또는 실행 사용자 오류"),
   ("{subject} runs with {actual}, where the contract says {expected}, and may not write to {path}.",
    "{subject}이(가) {actual}(으)로 실행되어 {path}에 쓸 수 없다. 계약은 {expected}이다."),

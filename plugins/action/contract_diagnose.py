@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -161,37 +161,45 @@ def shown(found: Diagnosis, language: str, way_in: str) -> list[str]:
     """What somebody reads who was woken up: verdict, evidence, what to type; at most LINES lines. Commands are not
     broken, so that they can be pasted."""
     words = LABELS[language]
-    lines = [verdict(found, language), *prose(walk(found, language), "")]
-    rows = [list(told_fault(one, words, language)) for one in found.faults]
-    for number, row in enumerate(rows):
-        left = LINES - len(lines) - 3
-        # Of the first fault everything, of the others as much as the screen holds: evidence goes before commands.
-        row = row if len(row) <= left else [line for line in row if not line.startswith(f"  {words['so']}")][:left]
-        if number and left < 3:
-            lines.append(words["faults"].format(len(rows) - number))
-            break
-        lines += row
-    if way_in:
-        lines.append(f"  {words['in']:<6} {way_in}")
-    return lines
+    head = [verdict(found, language), *prose(walk(found, language), "")]
+    end = [f"  {words['in']:<6} {way_in}"] if way_in else []
+    room = LINES - len(head) - len(end)
+    faults = [parts(one, words, language) for one in found.faults]
+    # First what every fault is and what to type, then what to mend, and evidence for as long as there is room.
+    kept: list[set[str]] = [set() for _ in faults]
+    left = len(faults)
+    for names in (("what", "type"), ("mend",), ("seen",), ("so",), ("more",)):
+        for number, one in enumerate(faults):
+            size = sum(len(one[name]) for name in names)
+            spare = names[0] == "what" and number < len(faults) - 1  # for the line that counts the others
+            if size + spare <= room and (names[0] == "what" or kept[number]):
+                kept[number] |= set(names)
+                room -= size
+                left -= names[0] == "what"
+            elif names[0] == "what":
+                break
+    lines = [line for one, names in zip(faults, kept, strict=True) for name, part in one.items() if name in names
+             for line in part]
+    return [*head, *lines, *([words["faults"].format(left)] if left else []), *end]
 
 
-def told_fault(one: Fault, words: Mapping[str, str], language: str) -> Iterator[str]:
-    """The lines of one fault."""
-    yield from prose(f"{one.finding.code} [{one.finding.layer}] {sentence(one.finding, 'message', language)}", "")
-    for line in one.evidence[:2]:
-        yield from prose(line, f"  {words['seen']:<6} ", 2)
-    for symptom in one.symptoms[:1]:
-        yield from prose(told(symptom, language), f"  {words['so']:<6} ", 2)
-    if len(one.symptoms) > 1:
-        yield f"  {words['so']:<6} {words['more'].format(len(one.symptoms) - 1)}"
-    yield from prose(one.remedy[language], f"  {words['mend']:<6} ")
-    yield f"  {words['type']:<6} {one.command}"
+def parts(one: Fault, words: Mapping[str, str], language: str) -> dict[str, list[str]]:
+    """The lines of one fault, by what they say, in the order of their display."""
+    more = len(one.symptoms) - 1
+    return {
+        "what": prose(f"{one.finding.code} [{one.finding.layer}] {sentence(one.finding, 'message', language)}", ""),
+        "seen": [line for text in one.evidence[:2] for line in prose(text, f"  {words['seen']:<6} ", 2)],
+        "so": [line for symptom in one.symptoms[:1]
+               for line in prose(told(symptom, language), f"  {words['so']:<6} ", 2)],
+        "more": [f"  {words['so']:<6} {words['more'].format(more)}"] if more > 0 else [],
+        "mend": prose(one.remedy[language], f"  {words['mend']:<6} "),
+        "type": [f"  {words['type']:<6} {one.command}"],
+    }
 
 
 def prose(text: str, label: str, limit: int = 3) -> list[str]:
     """A text in lines, the first with a label."""
     lines = textwrap.wrap(text, COLUMNS - len(label), break_long_words=False, break_on_hyphens=False) or [""]
     if len(lines) > limit:
-        lines = [*lines[:limit - 1], f"{lines[limit - 1]} …"]
+        lines = [*lines[:limit - 1], f"{lines[limit - 1][:COLUMNS - len(label) - 2]} …"]
     return [f"{label if number == 0 else ' ' * len(label)}{line}" for number, line in enumerate(lines)]

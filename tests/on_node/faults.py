@@ -132,25 +132,29 @@ def pending_claim(site: Site) -> Iterator[None]:
     metadata = {"name": "observer-universe-pvc", "namespace": NS, "labels": claim["metadata"]["labels"]}
     kept = {key: claim["spec"][key] for key in ("accessModes", "resources")}
 
-    def replace(**spec: str) -> None:
+    def replace(reference: dict[str, str] | None, how: str, **spec: str) -> None:
         scale(site, 0)
         renew(site)
         gone(site)
         site.kubectl(f"-n {NS} delete pvc observer-universe-pvc")
-        # The volume that is kept is free for a claim of the same name.
-        site.kubectl(f"patch pv {name} --type=merge -p '{{\"spec\": {{\"claimRef\": null}}}}'")
-        site.kubectl("create -f -", stdin=json.dumps({
+        # The volume is kept; it is nobody's, or the new claim's.
+        patch(site, f"pv {name}", {"spec": {"claimRef": None}})
+        if reference:
+            patch(site, f"pv {name}", {"spec": {"claimRef": reference}})
+        site.kubectl(how, stdin=json.dumps({
             "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": {**kept, **spec}}))
         scale(site, 1)
 
-    replace(storageClassName="fast")
+    replace(None, "create -f -", storageClassName="fast")
     try:
         wait_for(lambda: any("not found" in event["message"] for event in site.get(
             f"-n {NS} events --field-selector=involvedObject.kind=PersistentVolumeClaim,reason=ProvisioningFailed",
         )["items"]) and pods(site), "the pending claim")
         yield
     finally:
-        replace(storageClassName="local-path", volumeName=name)
+        # As it was made: what a claim was made with cannot be changed, so it has to be what git has.
+        replace({"namespace": NS, "name": "observer-universe-pvc"},
+                "apply --server-side --field-manager=observer-node -f -")
         recovered(site)
 
 
@@ -206,18 +210,33 @@ def wrong_password(site: Site) -> Iterator[None]:
 
 
 @contextmanager
-def missing_tag(site: Site) -> Iterator[None]:
-    """A tag that the registry does not have."""
+def tag(site: Site, name: str, shown: Callable[[], bool]) -> Iterator[None]:
+    """Another build of Observer."""
     before = site.get(f"-n {NS} deployment observer")["spec"]["template"]["spec"]["containers"][0]["image"]
-    site.kubectl(f"-n {NS} set image deployment/observer observer={IMAGE}:build-20991231-235959")
+    site.kubectl(f"-n {NS} set image deployment/observer observer={IMAGE}:{name}")
     renew(site)
     try:
-        wait_for(says(site, "not found"), "the failed pull")
+        wait_for(shown, f"what {name} does")
         yield
     finally:
         site.kubectl(f"-n {NS} set image deployment/observer observer={before}")
         renew(site)
         recovered(site)
+
+
+def missing_tag(site: Site) -> AbstractContextManager[None]:
+    """A tag that the registry does not have."""
+    return tag(site, "build-20991231-235959", says(site, "not found"))
+
+
+def crashing_build(site: Site) -> AbstractContextManager[None]:
+    """A build that ends by itself."""
+    return tag(site, "build-20260206-093000", says(site, "CrashLoopBackOff"))
+
+
+def unready_build(site: Site) -> AbstractContextManager[None]:
+    """A build that lives and is never ready."""
+    return tag(site, "build-20260206-094500", unready(site))
 
 
 @contextmanager
@@ -423,6 +442,8 @@ CLAIM = Expected("FAULT-09", "deployment", f"PersistentVolumeClaim {NS}/observer
 PROVISIONER = Expected("FAULT-10", "cluster", "Deployment kube-system/local-path-provisioner")
 PASSWORD = Expected("FAULT-16", "config", f"Secret {NS}/ghcr-secret")
 TAG = Expected("FAULT-17", "deployment", f"Deployment {NS}/observer")
+CRASH = Expected("FAULT-21", "app", f"Deployment {NS}/observer")
+NEVER = Expected("FAULT-24", "app", f"Pod {NS}/observer-")
 VARIABLE = Expected("FAULT-19", "config", f"ConfigMap {NS}/observer-config lacks DB_NAME")
 GROUP = Expected("FAULT-25", "deployment", f"Deployment {NS}/observer runs with fsGroup")
 DATABASE = Expected("FAULT-27", "config", f"ConfigMap {NS}/observer-config says DB_HOST")
@@ -439,6 +460,8 @@ FAULTS = (
     Fault("nothing makes volumes", (no_provisioner,), (PROVISIONER,)),
     Fault("the registry's password is wrong", (wrong_password,), (PASSWORD,)),
     Fault("the tag is missing", (missing_tag,), (TAG,)),
+    Fault("the build crashes", (crashing_build,), (CRASH,)),
+    Fault("the build is never ready", (unready_build,), (NEVER,)),
     Fault("a variable is missing", (missing_variable,), (VARIABLE,)),
     Fault("fsGroup is wrong", (wrong_group,), (GROUP,)),
     Fault("the database's host is wrong", (wrong_database_host,), (DATABASE,)),

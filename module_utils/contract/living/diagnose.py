@@ -366,17 +366,22 @@ class Look:
             table = str(eaten[0].get("table") or "filter") if eaten else "filter"
             rule = str(eaten[0].get("rule") or "its policy") if eaten else ", ".join(firewall.get("rejects") or ())
             command = f"sudo iptables -t {table} -nvL {chain} --line-numbers"
+            undo = f"`sudo iptables -t {table} -D {rule[3:]}`" if rule.startswith("-A ") else "see the command"
             yield Candidate(("firewall", host, way), self.make(
-                "FAULT-06", "node.firewall", Layer.NODE, None, f"iptables {chain} on {host}", command, rule=rule),
+                "FAULT-06", "node.firewall", Layer.NODE, None, f"iptables {chain} on {host}", command, rule=rule,
+                undo=undo),
                 host, command, tuple(f"{one['journey']}: ends at {one['table']} {one['chain']} {one['rule']}"
                                      for one in eaten[:EVIDENCE_LINES]) or (rule,))
         if firewall and firewall.get("ip_forward") is False:
             command = "sysctl net.ipv4.ip_forward"
             yield Candidate(("firewall", host, "off"), self.make(
                 "FAULT-06", "node.firewall", Layer.NODE, None, f"net.ipv4.ip_forward on {host}", command,
-                rule="it is 0"), host, command, ("net.ipv4.ip_forward = 0",))
+                rule="it is 0",
+                undo="`sudo sysctl -w net.ipv4.ip_forward=1`"), host, command, ("net.ipv4.ip_forward = 0",))
 
     def folders(self, host: str, node: Facts) -> Iterator[Candidate]:
+        if (node.get("k3s") or {}).get("role") == "agent":
+            return  # made where Observer is declared to run, on the server
         seen = node.get("folders") or {}
         for path, wanted in (self.contract.node.get("folders") or {}).items():
             if path not in seen:
@@ -604,6 +609,13 @@ class Look:
                     if one["name"] == container.name:
                         yield from self.writing(workload, container, pod, one)
 
+    def build(self, kind: str, workload: str, container: str) -> object:
+        """Where git says which build of an image runs."""
+        item = self.declared(kind, workload)
+        if item is None:
+            return "the overlay"
+        return item.locate(("spec", "template", "spec", "containers", self.index(item, container), "image"))
+
     def refused(self, one: Facts) -> dict[str, str]:
         """Paths that a container may not write (or read), and what said so."""
         writes = self.inside(one).get("writes") or {}
@@ -776,7 +788,8 @@ class Look:
         subject = str(pod.get("workload") or f"Pod/{pod['name']}").replace("/", f" {self.namespace}/")
         whole = " ".join(lines)
         ended = f"exit code {last.get('exit_code')}"
-        seen = (f"{pod['name']}: ended {one['restarts'] + 1} times, {ended}", short(line))
+        times = one["restarts"] + (one["state"] != "running")
+        seen = (f"{pod['name']}: ended {times} times, {ended}", f"image {one['image']}", short(line))
         if last.get("reason") == "OOMKilled":
             limit = self.memory(pod, one["name"])
             command = self.kubectl(f"describe pod {pod['name']}")
@@ -792,7 +805,8 @@ class Look:
             because += [("database-address",), ("pod", "postgres"), ("image", "postgres"), ("names",), ("firewall",)]
         return Candidate(("pod", workload, pod["name"], "crash"), self.make(
             "FAULT-21", f"workloads.{workload}", Layer.APP, None, subject, command, container=one["name"],
-            actual=ended, why=short(line)), self.host, command, seen, tuple(because))
+            actual=ended, why=short(line), where=self.build(subject.partition(" ")[0], workload, one["name"])),
+            self.host, command, seen, tuple(because))
 
     def memory(self, pod: Facts, container: str) -> str:
         live: Facts = next((one for (kind, name), one in self.workloads.items()
@@ -826,6 +840,7 @@ class Look:
         data: list[Key] = [("firewall",), ("database-address",), ("pod", "postgres"), ("image", "postgres"),
                            ("workload", "postgres"), ("service", "postgres"), ("names",), ("connect",), ("node",),
                            ("login",), ("stale", workload), ("unready", "postgres"), ("claim", "observer-db-pvc")]
+        where = self.build(str(pod.get("workload") or "").partition("/")[0], workload, one["name"])
         is_app = one["name"] == self.contract.app.container
         for number, reason in enumerate(self.reasons(one)):
             because: list[Key] = [*below, *data, ("setting",)]
@@ -841,14 +856,14 @@ class Look:
             elif NO_SPACE.search(reason):
                 because = [("disk",)]
             yield Candidate(("unready", workload, pod["name"], str(number)), self.make(
-                "FAULT-24", f"workloads.{workload}", Layer.APP, None, subject, command, why=short(reason)), self.host,
-                command, (short(reason), *log), tuple(because))
+                "FAULT-24", f"workloads.{workload}", Layer.APP, None, subject, command, why=short(reason), where=where),
+                self.host, command, (*log, *map(short, self.events("Pod", pod["name"])[:1])), tuple(because))
         if not self.reasons(one):
             since = max(0, (self.cluster.get("now") or 0) - (one.get("started") or 0))
             why = (log[-1] if log else f"its probe fails; it was started {since:.0f} s ago")
             yield Candidate(("unready", workload, pod["name"]), self.make(
-                "FAULT-24", f"workloads.{workload}", Layer.APP, None, subject, command, why=short(why)), self.host,
-                command, (*map(short, self.events("Pod", pod["name"])[:1]), *log),
+                "FAULT-24", f"workloads.{workload}", Layer.APP, None, subject, command, why=short(why), where=where),
+                self.host, command, (*map(short, self.events("Pod", pod["name"])[:1]), *log),
                 tuple([*below, ("firewall",), *(data if is_app else [("node",)]), ("setting",)]))
 
     # --- connections ----------------------------------------------------------------------------
