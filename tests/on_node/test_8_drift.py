@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -245,10 +244,10 @@ systemctl stop stray-listener; iptables -D INPUT -p tcp --dport 8099 -j ACCEPT
     assert both(edited, tmp_path) == set()
 
 
-def test_switched_off_it_leaves_no_timer(site: Site, provisioned: Run, tmp_path: Path) -> None:
-    planned: Callable[..., Run] = site.play
-    check = planned("--check", "-e", "watch_enabled=false").ok().changes
-    run = planned("-e", "watch_enabled=false").ok().changes
+def test_switched_off_it_leaves_no_timer(site: Site, provisioned: Run) -> None:
+    check = site.play("--check", "-e", "watch_enabled=false").ok().changes
+    run = site.play("-e", "watch_enabled=false").ok().changes
     assert check == run and "watch: observer-watch.timer: disabled" in run
-    assert "observer-watch" not in site.ssh("systemctl list-timers --all --no-legend; ls /etc/systemd/system")
-    assert site.play().ok().changes
+    left = site.ssh(f"systemctl list-timers --all --no-legend; sudo find /etc/systemd/system {STATE} {TEXTFILE}")
+    assert "observer-watch" not in left and "state.txt" not in left and "observer-node.prom" not in left
+    assert "watch: observer-watch.timer: enabled" in site.play().ok().changes
