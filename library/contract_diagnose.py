@@ -111,7 +111,7 @@ notes:
   elements: str
   returned: always
 deviations:
-  description: Violations of the contract that were seen and break nothing now; told when there is no fault.
+  description: Violations of the contract seen in what runs and in git. Without a fault they break nothing now.
   type: int
   returned: always
 remedy:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import sys
 import textwrap
@@ -16,6 +17,7 @@ from ansible.utils.display import Display
 sys.path.append(str(Path(__file__).resolve().parents[2] / "module_utils"))
 
 from contract.codes import sentence
+from contract.engine import check
 from contract.living.diagnose import Diagnosis, Fault, diagnose
 from contract.manifests import load_manifests
 from contract.model import ContractError, Finding
@@ -68,13 +70,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             manifests = load_manifests(
                 Path(options["manifests"]), root=Path(options["contract"]).resolve().parents[1],
                 extra=[Path(one) for one in options["beside"] if Path(one).is_dir()]) if options["manifests"] else None
+            git = check(contract, manifests=manifests, now=datetime.datetime.now(datetime.UTC)) if manifests else None
             live = sorted_out(options["nodes"], options["cluster"], options["server"])
             live["environment"] = contract.environment_of(options["namespace"])
             findings = [read_finding(Reader(one, "findings")) for result in (*options["nodes"].values(),
                         options["cluster"]) for one in result.get("findings") or ()]
         except ContractError as error:
             return {"changed": False, "failed": True, "msg": str(error), "remedy": error.remedy}
-        found = diagnose(contract, live, findings, manifests, inventory=inventory)
+        found = diagnose(contract, live, findings, manifests, git, inventory)
         language = options["language"]
         result: dict[str, Any] = {"changed": False, **described(found, language)}
         if found.well:

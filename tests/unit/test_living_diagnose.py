@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from contract import engine
 from contract.checks import finding
 from contract.codes import CODES, sentence
 from contract.living.diagnose import Diagnosis, Stage, diagnose, said
@@ -511,6 +512,18 @@ def test_git_that_is_wrong_is(contract: Contract) -> None:
     wrong_host(live)
     (fault,) = diagnose(contract, live, manifests=manifests).faults
     assert fault.remedy["en"].startswith("Set DB_HOST to postgres in manifests/base/configmaps/observer-config.yaml:")
+
+
+def test_what_git_has_wrong_and_nothing_breaks_by_is_counted(contract: Contract) -> None:
+    manifests = load_manifests(ROOT / "manifests" / "overlays" / "local", root=ROOT)
+    for item in manifests.objects:
+        if item.kind == "ConfigMap":
+            item.body["data"]["DB_HOST"] = "db"
+    report = engine.check(contract, manifests=manifests, now=datetime.datetime.now(datetime.UTC))
+    found = diagnose(contract, healthy(), manifests=manifests, static_report=report)
+    assert found.well and found.deviations
+    rendering = next(one for one in found.steps if one.stage is Stage.RENDERING)
+    assert f"{found.deviations} violations" in rendering.looked_at[0]
 
 
 def test_failures_of_others_are_no_fault(contract: Contract) -> None:

@@ -97,7 +97,7 @@ class Fault:
 @dataclass(frozen=True)
 class Diagnosis:
     """``notes`` are failures of others that are no fault of ours (seed 001, overall conclusion); ``deviations`` counts
-    violations of the contract that were seen and break nothing by themselves."""
+    violations of the contract, in what runs and in git: without a fault they break nothing now."""
 
     steps: tuple[Step, ...]
     faults: tuple[Fault, ...]
@@ -144,7 +144,7 @@ def diagnose(
     return Diagnosis(
         steps(look, faults, static_report), faults,
         tuple(one for one in findings if one.kind is Kind.EXTERNAL),
-        len([one for one in findings if one.kind is Kind.VIOLATION and not one.waiver]) if not faults else 0)
+        len(violations([*findings, *(static_report.findings if static_report else ())])))
 
 
 def unique(candidates: Iterator[Candidate]) -> list[Candidate]:
@@ -182,6 +182,10 @@ def remedy_of(one: Candidate, inventory: str) -> dict[str, str]:
         return {language: words.format(place=one.finding.place, inventory=inventory)
                 for language, words in RESTORE.items()}
     return {language: sentence(one.finding, "remedy", language) for language in ("en", "ko")}
+
+
+def violations(findings: Sequence[Finding]) -> list[Finding]:
+    return [one for one in findings if one.kind is Kind.VIOLATION and not one.waiver]
 
 
 def stage_of(one: Finding) -> Stage:
@@ -968,10 +972,10 @@ class Look:
         if stage is Stage.RENDERING:
             if self.manifests is None:
                 return [], False
-            broken = [one for one in (static_report.findings if static_report else ())
-                      if one.kind is Kind.VIOLATION and not one.waiver]
-            return [f"{self.manifests.root}: {len(self.manifests.objects)} objects, {len(broken)} violations of the "
-                    f"contract", *(f"{one.place}: {one.code}" for one in broken[:EVIDENCE_LINES])], self.api
+            broken = violations(static_report.findings) if static_report else []
+            told = f", {len(broken)} violations of the contract" if static_report else ""
+            return [f"{self.manifests.root}: {len(self.manifests.objects)} objects{told}",
+                    *(f"{one.place}: {one.code}" for one in broken[:EVIDENCE_LINES])], self.api
         nodes = [f"{host}: K3s {(node.get('k3s') or {}).get('active') or 'unknown'}, "
                  f"{((node.get('storage') or {}).get('free') or 0) // 1024 ** 3} GiB free"
                  for host, node in self.nodes.items()]
