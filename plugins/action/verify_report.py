@@ -131,7 +131,8 @@ def told(report: Report, kept: Path | None, options: Mapping[str, Any]) -> dict[
         "counts": {str(kind): sum(one.kind is kind and not one.waiver for one in report.findings) for kind in Kind},
         "steps": {one["id"]: one["verdict"] for one in report.facts["steps"]},
         "gates": {f"P{one['phase']}": one["state"] for one in report.facts.get("gates") or ()},
-        "persisted": "persistence" in report.facts, "new": changes["new"], "mended": changes["mended"], "since": changes["since"],
+        "persisted": "persistence" in report.facts,
+        "new": changes["new"], "mended": changes["mended"], "since": changes["since"],
         "folder": str(kept or ""), "html": html, "card": card,
     }
 
