@@ -526,6 +526,14 @@ def test_what_git_has_wrong_and_nothing_breaks_by_is_counted(contract: Contract)
     assert f"{found.deviations} violations" in rendering.looked_at[0]
 
 
+def test_what_a_log_says_of_what_is_over(contract: Contract) -> None:
+    live = healthy()
+    of(live, "observer")["containers"][0]["log"] = [
+        f'{{"level": "ERROR", "message": "{FOLDERS}/config/symbols.json: Permission denied"}}',
+        "password authentication failed", "No space left on device"]
+    assert check(contract, live).well
+
+
 def test_failures_of_others_are_no_fault(contract: Contract) -> None:
     outside = finding("EXT-01", "external.kis", Layer.EXTERNAL, None, "KIS API", reason="EGW00103")
     found = diagnose(contract, healthy(), [outside])

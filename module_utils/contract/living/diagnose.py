@@ -625,7 +625,9 @@ class Look:
         writes = self.inside(one).get("writes") or {}
         found = {path: f"{path}: {said.get('why')}" for path, said in writes.items()
                  if not said.get("ok") and not NO_SPACE.search(str(said.get("why")))}
-        for line in [*self.reasons(one), *map(said, (one.get("log") or ())[-5:])]:
+        # A log may speak of what is over: it counts where nobody could try.
+        log = () if writes else (one.get("log") or ())[-5:]
+        for line in [*self.reasons(one), *map(said, log)]:
             path = re.search(r"(/[\w./-]+)", line) if DENIED.search(line) and not NO_SPACE.search(line) else None
             if path:
                 found.setdefault(path[1], short(line))
@@ -880,7 +882,7 @@ class Look:
                 for one in pod["containers"]:
                     if one["name"] != container.name:
                         continue
-                    refusal = next((line for line in reversed(one.get("log") or ()) if LOGIN.search(line)), "")
+                    refusal = next((line for line in reversed((one.get("log") or ())[-10:]) if LOGIN.search(line)), "")
                     if refusal and not pod["ready"]:
                         command = self.kubectl(f"logs {pod['name']} -c {one['name']} --tail=20")
                         yield Candidate(("login",), self.make(
