@@ -82,7 +82,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         result: dict[str, Any] = {"changed": False, **described(found, language)}
         if found.well:
             return result
-        for line in shown(found, language, login(task_vars or {}, found.faults[0].host)):
+        host = next((one.host for one in found.faults if one.host), "")
+        for line in shown(found, language, login(task_vars or {}, host)):
             display.display(line)
         named = "; ".join(f"{one.finding.code} ({one.finding.layer}): "
                           f"{sentence(one.finding, 'message', language).rstrip('.')}" for one in found.faults[:2])
@@ -167,7 +168,8 @@ def shown(found: Diagnosis, language: str, way_in: str) -> list[str]:
     head = [verdict(found, language), *prose(walk(found, language), "")]
     end = [f"  {words['in']:<6} {way_in}"] if way_in else []
     room = LINES - len(head) - len(end)
-    faults = [parts(one, words, language) for one in found.faults]
+    several = len({one.host for one in found.faults}) > 1
+    faults = [parts(one, words, language, several) for one in found.faults]
     # First what every fault is and what to type, then what to mend, and evidence for as long as there is room.
     kept: list[set[str]] = [set() for _ in faults]
     left = len(faults)
@@ -186,8 +188,10 @@ def shown(found: Diagnosis, language: str, way_in: str) -> list[str]:
     return [*head, *lines, *([words["faults"].format(left)] if left else []), *end]
 
 
-def parts(one: Fault, words: Mapping[str, str], language: str) -> dict[str, list[str]]:
-    """The lines of one fault, by what they say, in the order of their display."""
+def parts(one: Fault, words: Mapping[str, str], language: str, several: bool) -> dict[str, list[str]]:
+    """The lines of one fault, by what they say, in the order of their display. With ``several`` hosts a command says in
+    a comment where it is typed."""
+    where = f"  # {one.host or 'localhost'}" if several else ""
     more = len(one.symptoms) - 1
     return {
         "what": prose(f"{one.finding.code} [{one.finding.layer}] {sentence(one.finding, 'message', language)}", ""),
@@ -196,7 +200,7 @@ def parts(one: Fault, words: Mapping[str, str], language: str) -> dict[str, list
                for line in prose(told(symptom, language), f"  {words['so']:<6} ", 2)],
         "more": [f"  {words['so']:<6} {words['more'].format(more)}"] if more > 0 else [],
         "mend": prose(one.remedy[language], f"  {words['mend']:<6} "),
-        "type": [f"  {words['type']:<6} {one.command}"],
+        "type": [f"  {words['type']:<6} {one.command}{where}"],
     }
 
 
