@@ -171,19 +171,21 @@ def shown(found: Diagnosis, language: str, way_in: str) -> list[str]:
     several = len({one.host for one in found.faults}) > 1
     faults = [parts(one, words, language, several) for one in found.faults]
     # First what every fault is and what to type, then what to mend, and evidence for as long as there is room.
-    kept: list[set[str]] = [set() for _ in faults]
-    left = len(faults)
-    for names in (("what", "type"), ("mend",), ("seen",), ("so",), ("more",)):
-        for number, one in enumerate(faults):
-            size = sum(len(one[name]) for name in names)
-            spare = names[0] == "what" and number < len(faults) - 1  # for the line that counts the others
-            if size + spare <= room and (names[0] == "what" or kept[number]):
-                kept[number] |= set(names)
-                room -= size
-                left -= names[0] == "what"
-            elif names[0] == "what":
-                break
-    lines = [line for one, names in zip(faults, kept, strict=True) for name, part in one.items() if name in names
+    kept: list[set[str]] = []
+    for one in faults:
+        room -= len(one["what"]) + len(one["type"])
+        if room < (len(kept) < len(faults) - 1):  # there has to be a line that counts the others
+            room += len(one["what"]) + len(one["type"])
+            break
+        kept.append({"what", "type"})
+    left = len(faults) - len(kept)
+    room -= bool(left)
+    for name in ("mend", "seen", "so", "more"):
+        for number, names in enumerate(kept):
+            if len(faults[number][name]) <= room:
+                names.add(name)
+                room -= len(faults[number][name])
+    lines = [line for one, names in zip(faults, kept, strict=False) for name, part in one.items() if name in names
              for line in part]
     return [*head, *lines, *([words["faults"].format(left)] if left else []), *end]
 

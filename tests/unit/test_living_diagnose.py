@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import copy
 import datetime
+import functools
+import importlib.util
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -557,6 +560,37 @@ def test_whatever_is_missing_nothing_breaks(contract: Contract) -> None:
         if live["cluster"] and live["nodes"]:
             for part in parts(live):
                 assert diagnose(contract, part).steps, name
+
+
+MANY = (wrong_host, selector, rejected, no_tag, owner, memory, no_group, volume_owner, wrong_path, no_service)
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+@pytest.mark.parametrize("number", range(1, len(MANY) + 1))
+def test_what_is_shown_is_one_screen(contract: Contract, number: int, language: str) -> None:
+    """Of every fault that is shown, the command whole; those that are not are counted."""
+    live = healthy()
+    for change in MANY[:number]:
+        change(live)
+    found = check(contract, live)
+    lines = action().shown(found, language, "ssh n1")
+    assert len(lines) <= 20
+    typed = [line.split(maxsplit=1)[1] for line in lines if re.match("  (type|명령) ", line)]
+    assert typed == [one.command for one in found.faults][:len(typed)] and typed
+    text = "\n".join(lines)
+    assert all(f"{one.finding.code} [" in text for one in found.faults[:len(typed)])
+    left = len(found.faults) - len(typed)
+    assert bool(left) == bool(re.search(rf"\b{left} more faults|외 장애 {left}건", text))
+    assert all(len(line) <= 78 for line in lines if not re.match("  (type|명령) ", line))
+
+
+@functools.cache
+def action() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("diagnose_action", ROOT / "plugins/action/contract_diagnose.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.mark.parametrize(("line", "text"), [
