@@ -40,7 +40,10 @@ def node_rows(seen: Live, node: Mapping[str, Any]) -> list[list[Cell]]:
     rows.append(["K3s", f"systemctl status {unit}", f"active, {wanted}".rstrip(", "),
                  held(runs if not wanted or runs is None else runs and k3s.get("version") == wanted,
                       f"{k3s.get('active') or '?'} {k3s.get('version') or ''}".strip() if k3s else NOT_SEEN)])
-    if disk := contract.node.get("disk"):
+    # An agent on which the app does not run needs no folder of its settings, and no volumes.
+    here = k3s.get("role") != "agent" or any(
+        one.get("name") == contract.app_container.name for one in node.get("containers") or ())
+    if (disk := contract.node.get("disk")) and (here or node.get("volumes")):
         storage = node.get("storage") or {}
         free, wanted_room = storage.get("free"), node.get("storage_free") or quantity(str(disk["free"]))
         sizes = [one.get("bytes") for one in node.get("volumes") or ()]
@@ -55,9 +58,6 @@ def node_rows(seen: Live, node: Mapping[str, Any]) -> list[list[Cell]]:
                      both("a folder for each PVC", "PVC별 디렉토리 존재"),
                      held(storage.get("exists"), both(f"{len(node.get('volumes') or ())} folders",
                                                       f"디렉토리 {len(node.get('volumes') or ())}개"))])
-    # An agent on which the app does not run needs no folder of its settings.
-    here = k3s.get("role") != "agent" or any(
-        one.get("name") == contract.app_container.name for one in node.get("containers") or ())
     for path, rule in (contract.node.get("folders") or {}).items() if here else ():
         one = (node.get("folders") or {}).get(path)
         owner = f"{rule['uid']}:{rule['gid']} {rule['mode']}"
