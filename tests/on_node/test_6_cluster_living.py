@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from test_6_node import agent  # noqa: F401
 
 from hands import ROOT, Site, wait_for
 
@@ -235,3 +236,23 @@ def test_k3s_that_does_not_run(provisioned: Site) -> None:
     finally:
         provisioned.ssh("sudo systemctl start k3s")
     wait_for(lambda: look(provisioned)["findings"] == [], "the cluster is well again", 120)
+
+
+@pytest.mark.usefixtures("agent")
+def test_a_server_and_an_agent(provisioned: Site) -> None:
+    """A cluster of two nodes is well; the app that is sent to the one that has not its volumes is not (CF-7)."""
+    wait_for(lambda: "obs-local-2   Ready" in provisioned.kubectl("get nodes"), "the agent is ready", 120)
+    found = look(provisioned)
+    assert found["findings"] == [] and found["facts"]["calls"] <= CALLS
+    assert [node["ready"] for node in found["facts"]["nodes"]] == [True, True]
+
+    def pending() -> bool:
+        pods = provisioned.get(f"-n {SPACE} pods -l app=observer")["items"]
+        return "didn't match" in json.dumps([pod["status"].get("conditions") for pod in pods])
+
+    with until_the_next_run(provisioned, patch("deployment observer", {"spec": {"template": {"spec": {
+            "nodeSelector": {"kubernetes.io/hostname": "obs-local-2"}}}}})):
+        wait_for(pending, "the scheduler has looked at the pod")
+        by_code = {one["code"]: one for one in look(provisioned)["findings"]}
+        assert set(by_code) == {"LIVE-13", "LIVE-58"} and GIT_IS_RIGHT in by_code["LIVE-58"]["message"]["en"]
+        assert "node affinity" in by_code["LIVE-13"]["message"]["en"]
