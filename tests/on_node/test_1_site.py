@@ -53,8 +53,11 @@ def running(site: Site) -> dict[str, Any]:
 def declared(site: Site) -> dict[str, list[str]]:
     """A snapshot without what a living cluster writes by itself."""
     found = site.snapshot()
-    living = r"/(opt/local-path-provisioner/|var/lib/(rancher|kubelet|cni)|opt/platform/runtime/observer/config/)"
+    living = (r"/(opt/local-path-provisioner/|var/lib/(rancher|kubelet|cni|observer-node)|"
+              r"opt/platform/runtime/observer/config/)")
     return {**found, "files": [line for line in found["files"] if not re.match(living, line)],
+            # It may be looking just now.
+            "units": [line for line in found["units"] if not line.startswith("observer-watch.service")],
             "firewall": [line for line in found["firewall"] if "OBSERVER" in line], "processes": []}
 
 
