@@ -22,7 +22,7 @@ from .drift_node import OUR_UNITS, OURS, POWERFUL, Runner
 
 FOLDER = "/var/lib/observer-node"
 BASELINE = f"{FOLDER}/baseline.json"
-SETTINGS = "/etc/observer-node/watch.json"
+SETTINGS = "/usr/local/lib/observer-node/watch.json"
 SERVER_UNIT = "/etc/systemd/system/k3s.service"
 """An agent has another one, and no objects."""
 

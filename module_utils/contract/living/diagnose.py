@@ -845,7 +845,9 @@ class Look:
                             ("login",)]
         data: list[Key] = [("firewall",), ("database-address",), ("pod", "postgres"), ("image", "postgres"),
                            ("workload", "postgres"), ("service", "postgres"), ("names",), ("connect",), ("node",),
-                           ("login",), ("stale", workload), ("unready", "postgres"), ("claim", "observer-db-pvc")]
+                           ("login",), ("stale", workload), ("unready", "postgres"), *(
+                               ("claim", mount.source) for owner, container in self.contract.containers()
+                               if owner.name == "postgres" for mount in container.volumes.values())]
         where = self.build(str(pod.get("workload") or "").partition("/")[0], workload, one["name"])
         is_app = one["name"] == self.contract.app.container
         for number, reason in enumerate(self.reasons(one)):
@@ -884,10 +886,15 @@ class Look:
                         continue
                     refusal = next((line for line in reversed((one.get("log") or ())[-10:]) if LOGIN.search(line)), "")
                     if refusal and not pod["ready"]:
+                        # The one with its password.
+                        secret = min((variable for variable in container.variables.values() if any(
+                            source.startswith("Secret/") for source in variable.sources)), default=None,
+                            key=lambda variable: "PASSWORD" not in variable.name)
+                        name = secret.sources[0].split("/")[1] if secret else "unknown"
                         command = self.kubectl(f"logs {pod['name']} -c {one['name']} --tail=20")
                         yield Candidate(("login",), self.make(
-                            "FAULT-30", "secrets.observer-secrets", Layer.CONFIG, None,
-                            f"Secret {self.namespace}/observer-secrets", command, why=short(said(refusal))), self.host,
+                            "FAULT-30", f"secrets.{name}", Layer.CONFIG, None,
+                            f"Secret {self.namespace}/{name}", command, why=short(said(refusal))), self.host,
                             command, (short(said(refusal)),), (("stale", workload.name), ("secret",), ("sealed",)))
                     for address, tried in (self.inside(one).get("connects") or {}).items():
                         if not tried.get("ok"):
