@@ -120,7 +120,7 @@ bench-contract: tools ## what a check against the contract costs, beside kubectl
 	@$(PYTHON) tools/claims.py
 
 .PHONY: test-all
-test-all: setup ## as `make test`, with the tests on nodes even if nothing has changed that they depend on
+test-all: setup ## as `make test`, with every fault on nodes, even if nothing has changed that the tests depend on
 	@ALL=1 $(PYTHON) testbed/tests/run.py
 
 .PHONY: test

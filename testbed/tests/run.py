@@ -31,7 +31,7 @@ from bed.errors import BedError  # noqa: E402
 from bed.progress import duration  # noqa: E402
 from bed.recipes import host_architecture  # noqa: E402
 
-LANES = (("site", "living"), ("lint", "unit", "production", "molecule"))
+LANES = (("site",), ("lint", "unit", "production", "molecule", "living"))
 """Stages that run side by side: tests on nodes wait for most of their time."""
 
 
@@ -199,7 +199,8 @@ def bench() -> None:
 
 def on_nodes(prefix: str, *files: str) -> None:
     with nodes_of(prefix):
-        python("pytest", "-v", "--durations=10", *files, OBSERVER_NODE_TEST_NODES=prefix)
+        those = [] if os.environ.get("ALL") else ["-m", "not long"]
+        python("pytest", "-v", "--durations=10", *those, *files, OBSERVER_NODE_TEST_NODES=prefix)
 
 
 @contextmanager
@@ -263,9 +264,8 @@ def machine() -> dict[str, list[str]]:
     }
 
 
-STAGES = {"build": build, "bed": bed_on_node, "lint": lint, "unit": unit, "site": site, "living": living,
-          "production": production,
-          "molecule": molecule, "bench": bench, "down": down}
+STAGES = {"build": build, "bed": bed_on_node, "lint": lint, "unit": unit, "site": site, "production": production,
+          "molecule": molecule, "living": living, "bench": bench, "down": down}
 MEASURED: dict[str, Any] = {}
 """Figures of the stages, by section, as they go into ``bench/results.json``."""
 BEFORE: dict[str, list[str]] | None = None

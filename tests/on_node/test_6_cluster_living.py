@@ -123,6 +123,7 @@ def test_a_workload_that_was_edited(provisioned: Site) -> None:
         assert "fsGroup: 1000" in line_of(wrong) and "2 replicas on RWO PVC" in found["LIVE-54"]["message"]["en"]
 
 
+@pytest.mark.long
 def test_settings_that_the_processes_do_not_have(provisioned: Site) -> None:
     with until_the_next_run(provisioned, patch("configmap observer-config", {
             "data": {"LOG_LEVEL": "DEBUG", "DB_HOST": "db"}})):
@@ -132,6 +133,7 @@ def test_settings_that_the_processes_do_not_have(provisioned: Site) -> None:
         assert found["LIVE-52"]["actual"] == "db" and "DB_HOST: postgres" in line_of(found["LIVE-52"])
 
 
+@pytest.mark.long
 def test_a_service_that_selects_nobody(provisioned: Site) -> None:
     with until_the_next_run(provisioned, patch("service observer", {"spec": {"selector": {"app": "nobody"}}})):
         one = only(look(provisioned), "LIVE-34")
@@ -139,6 +141,7 @@ def test_a_service_that_selects_nobody(provisioned: Site) -> None:
         assert "run `ansible-playbook site.yml -i inventories/local`" in one["remedy"]["en"]
 
 
+@pytest.mark.long
 def test_a_tag_that_the_registry_does_not_have(provisioned: Site) -> None:
     tag = "ghcr.io/tawbury/observer:build-20990101-000000"
 
@@ -155,6 +158,7 @@ def test_a_tag_that_the_registry_does_not_have(provisioned: Site) -> None:
         assert "newTag" in line_of(found["LIVE-15"])
 
 
+@pytest.mark.long
 def test_a_seal_that_cannot_be_opened(provisioned: Site) -> None:
     broken = {"spec": {"encryptedData": {".dockerconfigjson": "AgBrokenbroken"}}}
 
@@ -168,6 +172,7 @@ def test_a_seal_that_cannot_be_opened(provisioned: Site) -> None:
         assert "illegal base64" in one["message"]["en"] and "playbooks/secrets.yml" in one["remedy"]["en"]
 
 
+@pytest.mark.long
 def test_a_key_that_was_taken_out_of_a_secret(provisioned: Site) -> None:
     provisioned.kubectl(patch("secret observer-secrets", [{"op": "remove", "path": "/data/KIS_HTS_ID"}], "json"))
     try:
@@ -178,6 +183,7 @@ def test_a_key_that_was_taken_out_of_a_secret(provisioned: Site) -> None:
     assert look(provisioned)["findings"] == []
 
 
+@pytest.mark.long
 def test_a_key_that_kis_refuses_is_nobodys_fault(provisioned: Site) -> None:
     """Seed 001's verdict: an external failure, no violation. Before the pod is started anew, it has the older value."""
     value = base64.b64encode(b"not-a-key-that-kis-knows").decode()
@@ -226,6 +232,7 @@ def test_volumes_that_nobody_uses(provisioned: Site) -> None:
     assert look(provisioned)["findings"] == []
 
 
+@pytest.mark.long
 def test_k3s_that_does_not_run(provisioned: Site) -> None:
     provisioned.ssh("sudo systemctl stop k3s")
     try:
@@ -239,6 +246,7 @@ def test_k3s_that_does_not_run(provisioned: Site) -> None:
 
 
 @pytest.mark.usefixtures("agent")
+@pytest.mark.long
 def test_a_server_and_an_agent(provisioned: Site) -> None:
     """A cluster of two nodes is well; the app that is sent to the one that has not its volumes is not (CF-7)."""
     wait_for(lambda: "obs-local-2   Ready" in provisioned.kubectl("get nodes"), "the agent is ready", 120)

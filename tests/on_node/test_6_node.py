@@ -136,6 +136,7 @@ def test_another_time_zone(provisioned: Site) -> None:
         assert codes(found) == {"NODE-16"} and of(found, "NODE-16")["actual"] == "Etc/UTC"
 
 
+@pytest.mark.long
 def test_k3s_down_and_containers_are_looked_into_all_the_same(provisioned: Site) -> None:
     with caused(provisioned, "sudo systemctl stop k3s", "sudo systemctl start k3s"):
         found = look(provisioned)
@@ -166,6 +167,7 @@ def agent(provisioned: Site, parts: dict[str, Path]) -> Iterator[str]:
         nodes.down(second)
 
 
+@pytest.mark.long
 def test_an_agent_without_the_app_is_healthy(provisioned: Site, agent: str) -> None:
     found = look(provisioned, agent)
     assert found["findings"] == []
@@ -174,6 +176,7 @@ def test_an_agent_without_the_app_is_healthy(provisioned: Site, agent: str) -> N
     assert look(provisioned)["findings"] == [], "the server is as before"
 
 
+@pytest.mark.long
 def test_an_agent_that_cannot_reach_the_server(provisioned: Site, agent: str) -> None:
     server = provisioned.node.address
     rule = f"OUTPUT -d {server} -p tcp --dport 6443 -j REJECT"
@@ -186,6 +189,7 @@ def test_an_agent_that_cannot_reach_the_server(provisioned: Site, agent: str) ->
         nodes.ssh(second, f"sudo iptables -D {rule}")
 
 
+@pytest.mark.long
 def test_a_bare_node_is_looked_at_to_the_end(bare: Site) -> None:
     """No K3s, no folders, no iptables, none of the programs that come with them."""
     found = look(bare)

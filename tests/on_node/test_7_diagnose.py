@@ -68,7 +68,14 @@ def test_all_facts_of_a_run_hold_no_secret(running: Site, secrets: list[str]) ->
     assert not [len(value) for value in secrets if value in run.output]
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name.replace(" ", "_"))
+QUICK = {"a claim is pending", "a variable is missing", "the database's host is wrong", "a folder has the wrong owner",
+         "K3s is down", "host of the database and Service"}
+"""Faults that `make test` causes; `make test-all` causes every one."""
+
+
+@pytest.mark.parametrize("fault", [
+    pytest.param(fault, id=fault.name.replace(" ", "_"), marks=() if fault.name in QUICK else pytest.mark.long)
+    for fault in FAULTS])
 def test_a_fault_is_named(running: Site, secrets: list[str], fault: Fault) -> None:
     with fault.caused(running):
         run = diagnosed(running, secrets)

@@ -114,6 +114,7 @@ def test_the_service_may_write_its_own_files_only(site: Site, provisioned: Run) 
     assert "IPAddressDeny=0.0.0.0/0" in shown or "IPAddressDeny=::/0" in shown
 
 
+@pytest.mark.long
 def test_a_reboot_is_no_drift(site: Site, provisioned: Run, tmp_path: Path) -> None:
     nodes.reboot(site.node)
 
@@ -210,6 +211,7 @@ def test_the_timer_finds_the_same_without_a_controller(edited: Site, tmp_path: P
     assert values["observer_node_drift['service']"] == 2 and values["observer_node_api_up"] == 1
 
 
+@pytest.mark.long
 def test_the_timer_says_that_k3s_is_stopped(edited: Site) -> None:
     edited.ssh("sudo systemctl stop k3s")
     try:
@@ -244,6 +246,7 @@ systemctl stop stray-listener; iptables -D INPUT -p tcp --dport 8099 -j ACCEPT
     assert both(edited, tmp_path) == set()
 
 
+@pytest.mark.long
 def test_switched_off_it_leaves_no_timer(site: Site, provisioned: Run) -> None:
     check = site.play("--check", "-e", "watch_enabled=false").ok().changes
     run = site.play("-e", "watch_enabled=false").ok().changes
