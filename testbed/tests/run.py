@@ -57,6 +57,11 @@ def python(module: str, *arguments: str, cwd: Path = ROOT, **environment: str) -
     run(sys.executable, "-m", module, *arguments, cwd=cwd, **environment)
 
 
+def pytest(*arguments: str, **environment: str) -> None:
+    """Run tests; what each came to is written down where ``OBSERVER_NODE_OUTCOMES`` says."""
+    python("pytest", "-p", "tests.outcomes", *arguments, **environment)
+
+
 def bed(*words: str) -> None:
     """The test bed's command line."""
     run(sys.executable, "-m", "bed", *words, PYTHONPATH=str(ROOT / "testbed"))
@@ -88,9 +93,9 @@ def lint() -> None:
 
 def unit() -> None:
     """Tests that need no node: modules, plugins, manifests, the bed, the stand-in, the network component, the app."""
-    python("pytest", "-q", "tests/unit", "testbed/tests/unit", "testbed/k3s/tests")
+    pytest("-q", "tests/unit", "testbed/tests/unit", "testbed/k3s/tests")
     # An app repository of its own, which knows nothing of how outcomes are collected here.
-    python("pytest", "-q", cwd=ROOT / "testbed" / "observer", PYTEST_ADDOPTS="", OBSERVER_NODE_OUTCOMES="")
+    python("pytest", "-q", cwd=ROOT / "testbed" / "observer")
     run("go", "test", "./network/...", "./crictl/...", cwd=ROOT / "testbed" / "go" / "kube", CGO_ENABLED="0")
 
 
@@ -200,7 +205,7 @@ def bench() -> None:
 def on_nodes(prefix: str, *files: str) -> None:
     with nodes_of(prefix):
         those = [] if os.environ.get("ALL") else ["-m", "not long"]
-        python("pytest", "-v", "--durations=10", *those, *files, OBSERVER_NODE_TEST_NODES=prefix)
+        pytest("-v", "--durations=10", *those, *files, OBSERVER_NODE_TEST_NODES=prefix)
 
 
 @contextmanager
@@ -343,7 +348,7 @@ def main() -> int:
     # What each test came to, for docs/claims.md; the lanes inherit the place.
     collected = None if os.environ.get("OBSERVER_NODE_OUTCOMES") else tempfile.TemporaryDirectory()
     if collected:
-        os.environ.update(OBSERVER_NODE_OUTCOMES=collected.name, PYTEST_ADDOPTS="-p tests.outcomes")
+        os.environ["OBSERVER_NODE_OUTCOMES"] = collected.name
     times: dict[str, float] = {}
     started = time.monotonic()
     failed = None
