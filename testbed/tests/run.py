@@ -59,7 +59,7 @@ def python(module: str, *arguments: str, cwd: Path = ROOT, **environment: str) -
 
 def pytest(*arguments: str, **environment: str) -> None:
     """Run tests; what each came to is written down where ``OBSERVER_NODE_OUTCOMES`` says."""
-    python("pytest", "-p", "tests.outcomes", *arguments, **environment)
+    python("pytest", "-p", "tests.outcomes", *arguments, cwd=ROOT, **environment)
 
 
 def bed(*words: str) -> None:
