@@ -266,9 +266,11 @@ class Collector:
                     container=container["name"], previous=str(before).lower(), tailLines=str(lines),
                     limitBytes=str(LOG_BYTES))
             except ApiProblem as problem:
-                # That is the kubelet's matter, through which the API server asks for it.
-                self.errors.append({"about": f"log of {pod['namespace']}/{pod['name']}", "why": str(problem),
-                                    "kind": problem.kind})
+                # That is the kubelet's matter, through which the API server asks for it. A pod that has gone since it
+                # was listed has no log to miss.
+                if problem.kind != "missing":
+                    self.errors.append({"about": f"log of {pod['namespace']}/{pod['name']}", "why": str(problem),
+                                        "kind": problem.kind})
         # A line that was cut off may end in a part of a secret, which nothing would know.
         cut = -1 if len((text or "").encode(errors="replace")) >= LOG_BYTES else None
         found = [self.redaction.text(line) for line in (text or "").splitlines()[:cut] if line.strip()]
