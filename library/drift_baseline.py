@@ -109,13 +109,12 @@ def main() -> None:
     facts: dict[str, Any] = {
         "baseline": {name: baseline[name] for name in ("at", "commit", "release")},
         # What is accepted is told of once, with what stays.
-        "drift": drift.compare(baseline, now) + [one for one in drift.compare(last or {}, now)
-                                                 if last and drift.line(one) in accepted],
+        "drift": [*drift.compare(baseline, now), *accepted],
         "not_looked_at": drift.unlooked(now), "at": now["at"],
     }
     seen = {name: len(now["node"][name]) for name in ("files", "packages", "accounts", "keys", "ports")
             if now["node"][name] is not None}
-    module.exit_json(changed=False, accepted=accepted, not_looked_at=drift.unlooked(now), facts=facts,
+    module.exit_json(changed=False, accepted=baseline["accepted"], not_looked_at=drift.unlooked(now), facts=facts,
                      seen={**seen, **({"objects": len(objects)} if objects is not None else {})})
 
 

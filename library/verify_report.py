@@ -14,10 +14,6 @@ description:
     Nobody else may read it. C(latest) leads to the newest.
   - Runs on the controller and connects to nothing. The report that it keeps is no change.
 options:
-  contract:
-    description: File of the contract, such as C(contracts/observer.yml).
-    type: path
-    required: true
   inventory:
     description: Name of the inventory. Reports of one inventory are compared with each other.
     type: str
@@ -79,14 +75,7 @@ options:
     type: str
     choices: [en, ko]
     default: en
-  fail_on:
-    description:
-      - Kinds of findings that make the task fail. A waived finding never does.
-      - V(violation) is a broken contract, V(unchecked) what could not be looked at, V(drift) what nobody declared.
-    type: list
-    elements: str
-    choices: [violation, unchecked, drift]
-    default: [violation, unchecked]
+extends_documentation_fragment: [contract_check]
 attributes:
   check_mode: {support: full, description: The report is made, and not kept.}
   diff_mode: {support: none}

@@ -10,7 +10,6 @@ import binascii
 import calendar
 import contextlib
 import http.client
-import json
 import os
 import re
 import socket
@@ -21,7 +20,7 @@ from typing import Any
 from urllib.parse import quote
 
 from .api import Api, ApiProblem
-from .containers import environ, main_processes
+from .containers import BUNDLES, environ, given, main_processes
 from .redact import Redaction, is_secret, secret_values
 
 Object = dict[str, Any]
@@ -46,9 +45,6 @@ PAGE_CHARACTERS = 500
 WALK_SECONDS = 1.0
 KINDS = {"Deployment": "deployments", "StatefulSet": "statefulsets", "DaemonSet": "daemonsets"}
 REVISION = re.compile(r"-[0-9a-z]{5,10}$")
-BUNDLES = "/run/k3s/containerd/io.containerd.runtime.v2.task/k8s.io"
-"""Where K3s' containerd keeps what each container was started with."""
-
 POD_LOGS = "/var/log/pods"
 
 
@@ -620,15 +616,6 @@ def log_of_this_node(path: Path, lines: int) -> str | None:
 
 
 # --- processes ------------------------------------------------------------------------------------
-
-
-def given(identity: str, bundles: str = BUNDLES) -> dict[str, str]:
-    """The environment that a container was given, before anything in it ran; empty when nothing tells."""
-    try:
-        lines = json.loads(Path(bundles, identity, "config.json").read_text(errors="surrogateescape"))["process"]["env"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
-    return {variable: value for variable, _, value in (str(line).partition("=") for line in lines)}
 
 
 def sources(

@@ -67,7 +67,7 @@ def containers(
             continue
         namespace, pod_name = pods.get(pod, ("", ""))
         found.append({"id": name, "pod_uid": pod, "namespace": namespace, "pod": pod_name,
-                      "started": round(began + started, 2), **one, "given": given(name, bundles)})
+                      "started": round(began + started, 2), **one, "given": sorted(given(name, bundles))})
     return sorted(found, key=lambda one: (one["started"], one["id"]))
 
 
@@ -110,13 +110,14 @@ def printable(value: str) -> str:
     return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def given(container: str, bundles: str = BUNDLES) -> list[str]:
-    """Names of the variables that a container was started with: an entry script may drop a password after its use."""
+def given(container: str, bundles: str = BUNDLES) -> dict[str, str]:
+    """The variables that a container was given before anything in it ran, secrets included: an entry script may drop a
+    password after its use. Empty when nothing tells."""
     try:
-        settings = json.loads(read(f"{bundles}/{container}/config.json"))
-        return sorted(str(item).partition("=")[0] for item in settings["process"]["env"])
+        settings = json.loads(read(f"{bundles}/{container}/config.json", "surrogateescape"))
+        return {name: value for name, _, value in (str(item).partition("=") for item in settings["process"]["env"])}
     except (OSError, ValueError, KeyError, TypeError):
-        return []
+        return {}
 
 
 def main_processes(proc: str = PROC) -> dict[tuple[str, str], int]:

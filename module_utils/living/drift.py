@@ -93,7 +93,7 @@ def read_baseline(path: str = BASELINE) -> State | None:
 
 def record(
     last: Mapping[str, Any] | None, now: State, release: str, commit: str, ran: Collection[str] | None = None,
-) -> tuple[State, list[str]]:
+) -> tuple[State, list[Drift]]:
     """The next baseline, and what it accepts: what came about beside the declared things since the last one.
 
     Objects that nobody declared stay drift. That is known by their managers; where an object has none it is noted.
@@ -102,14 +102,14 @@ def record(
         is compared with the last baseline still.
     """
     found = compare(last, now) if last else []
-    accepted = [line(one) for one in found if not one["ours"] and one["kind"] != "object"]
+    accepted = [one for one in found if not one["ours"] and one["kind"] != "object"]
     strangers = {one["subject"] for one in found if one["code"] == "DRIFT-01"}
     for title, item in (now["cluster"]["objects"] or {}).items():
         if not item["managed"] and title in strangers:
             item["stray"] = True
     if last and ran is not None:
         _keep(last, now, ran)
-    return {**now, "release": release, "commit": commit, "accepted": accepted}, accepted
+    return {**now, "release": release, "commit": commit, "accepted": list(map(line, accepted))}, accepted
 
 
 def _keep(last: Mapping[str, Any], now: State, ran: Collection[str]) -> None:

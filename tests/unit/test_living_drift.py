@@ -447,7 +447,7 @@ def test_a_provision_accepts_files_but_not_objects(node: Node) -> None:
     new_object(node)
     nameless(node)
     second, accepted = drift.record(first, node.look(first), "build-1", "abc")
-    assert [re.sub(r" \(at .*", "", line) for line in accepted] == ["/etc/cron.d/stray: is new"]
+    assert [re.sub(r" \(at .*", "", drift.line(one)) for one in accepted] == ["/etc/cron.d/stray: is new"]
     assert second["key"] == first["key"]
     third, _ = drift.record(second, node.look(second), "", "")
     assert [one["subject"] for one in found(node, third)] == ["ConfigMap prod/by-hand", "ServiceAccount prod/stray"]

@@ -7,7 +7,6 @@ root cause; there may be several. Works with whatever part of the facts is there
 
 from __future__ import annotations
 
-import datetime
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ from ..codes import sentence
 from ..facts import KubeObject, ManifestFacts
 from ..model import Finding, Kind, Layer, Place, Report
 from ..spec import Container, Contract, Resource, Workload
+from .wording import moment
 
 Facts = Mapping[str, Any]
 Key = tuple[str, ...]
@@ -339,8 +339,9 @@ class Look:
                            " | openssl x509 -noout -enddate")
             yield Candidate(("certificate", host), self.make(
                 "FAULT-03", "cluster.certificates", Layer.CLUSTER, None, f"{first['file']} on {host}", command,
-                actual=day(first["not_after"])), host, command,
-                tuple(f"{one['file']} ({one.get('subject', '')}): not after {day(one['not_after'])}" for one in over))
+                actual=moment(first["not_after"])), host, command,
+                tuple(f"{one['file']} ({one.get('subject', '')}): not after {moment(one['not_after'])}"
+                      for one in over))
 
     def k3s(self, host: str, node: Facts) -> Iterator[Candidate]:
         k3s = node.get("k3s") or {}
@@ -1018,7 +1019,3 @@ def tail(lines: Sequence[str]) -> tuple[str, ...]:
 
 def pairs(labels: Mapping[str, Any]) -> str:
     return ",".join(f"{name}={value}" for name, value in sorted(labels.items())) or "nothing"
-
-
-def day(epoch: float) -> str:
-    return datetime.datetime.fromtimestamp(epoch, datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")

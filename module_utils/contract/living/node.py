@@ -6,7 +6,6 @@ found. Both are pure: no file is read and nothing is run.
 
 from __future__ import annotations
 
-import datetime
 import posixpath
 import re
 import shlex
@@ -17,7 +16,7 @@ from ..checks.subject import declared, finding
 from ..classes import dataclass
 from ..model import Finding, Layer, Severity
 from ..spec import Container, Contract, Environment, Mount, Variable, Workload
-from .wording import size
+from .wording import moment, size
 
 Facts = Mapping[str, Any]
 
@@ -325,12 +324,12 @@ def certificates(looked: Looked) -> Iterator[Finding]:
     command = f"sudo systemctl restart {unit}"
     for some, words in ((expired, "expired on {0}"), (early, "are valid only from {0}")):
         if some:
-            moment = min(one["not_after" if some is expired else "not_before"] for one in some)
+            worst = min(one["not_after" if some is expired else "not_before"] for one in some)
             yield finding("NODE-14", "cluster.certificates", Layer.CLUSTER, None, looked.name, expected="valid",
-                          actual=words.format(day(moment)), files=files(some), now=day(now), command=command)
+                          actual=words.format(moment(worst)), files=files(some), now=moment(now), command=command)
     if soon:
         yield finding("NODE-15", "cluster.certificates", Layer.CLUSTER, None, looked.name, expected="later",
-                      actual=day(min(one["not_after"] for one in soon)), files=files(soon), command=command)
+                      actual=moment(min(one["not_after"] for one in soon)), files=files(soon), command=command)
 
 
 def files(some: Sequence[Facts]) -> str:
@@ -338,10 +337,6 @@ def files(some: Sequence[Facts]) -> str:
     served = [one["file"] for one in some if one["served"]]
     names = served + [posixpath.basename(one["file"]) for one in some if not one["served"]]
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-def day(epoch: float) -> str:
-    return f"{datetime.datetime.fromtimestamp(epoch, datetime.UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def clock(looked: Looked) -> Iterator[Finding]:

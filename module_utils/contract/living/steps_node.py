@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import posixpath
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..model import Finding
 from ..spec import Contract
+from .node import quantity
 from .seen import NO_POD, NOT_SEEN, STATE, Live, covering, pod_runs, status_of
-from .wording import UNITS, Cell, Text, Verdict, both, cells_of, chapter, held, judged, marked, size, table
+from .wording import Cell, Text, Verdict, both, cells_of, chapter, held, judged, marked, size, table
 
 NODE_COLUMNS = (both("Item", "확인 항목"), both("How it is checked", "확인 방법"), both("Expected", "기대 상태"), STATE)
 
@@ -82,14 +82,6 @@ def node_rows(seen: Live, node: Mapping[str, Any]) -> list[list[Cell]]:
                       else both("lets them through", "허용") if all(known)
                       else both("eats pod traffic", "Pod 트래픽 차단"))])
     return rows
-
-
-def quantity(text: str) -> int:
-    """Bytes of a Kubernetes quantity such as ``36Gi``."""
-    match = re.fullmatch(r"(\d+)(Ki|Mi|Gi|Ti)?", text)
-    if not match:
-        return 0
-    return int(match[1]) << 10 * UNITS.index(match[2] or "")
 
 
 def cluster_rows(seen: Live) -> list[list[Cell]]:
