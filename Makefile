@@ -19,8 +19,12 @@ export UV_PYTHON_DOWNLOADS := never
 export UV_NO_PROGRESS := 1
 export PYTHONDONTWRITEBYTECODE := 1
 
-NAME ?= obs-local
+LOCAL := obs-local
+NAME ?= $(LOCAL)
+ENV ?= prod
 ARGS ?=
+N ?= 1
+SNAPSHOT ?= bare
 
 .PHONY: help
 help: ## what can be made
@@ -72,6 +76,11 @@ setup: tools $(HELM) ## check this machine and install what it lacks
 up: tools ## from nothing to a running Observer on a local node; again: what differs is mended
 	@$(BED) local
 
+.PHONY: twin
+twin: tools ## the newest backup of an inventory, restored into the local node and verified: ENV=prod
+	@$(VENV)/bin/ansible-playbook playbooks/twin.yml -i inventories/$(ENV) -e twin_confirm=$(LOCAL) $(ARGS)
+	@$(VENV)/bin/ansible-playbook playbooks/verify.yml -i inventories/local
+
 .PHONY: node
 node: tools ## a new bare node: NAME=n1 ARGS='--oci-firewall --data-disk 5 --no-outward --address ... --hostname ...'
 	@$(BED) node up $(NAME) $(ARGS)
@@ -89,6 +98,26 @@ node-reboot: tools ## reboot a node
 	@$(BED) node reboot $(NAME)
 node-ssh: tools ## log in on a node, or run ARGS there
 	@$(BED) node ssh $(NAME) $(ARGS)
+
+.PHONY: machine machine-down machine-stop machine-start machine-cut machine-reboot machine-ssh machine-site machines
+machine: tools ## a new bare emulated arm64 machine, slow, with a kernel of its own: NAME=m1 ARGS='--oci-firewall'
+	@$(BED) machine up $(NAME) $(ARGS)
+machine-down: tools ## take an emulated machine away: NAME=m1
+	@$(BED) machine down $(NAME)
+machine-stop machine-start machine-cut machine-reboot: machine-%: tools
+	@$(BED) machine $* $(NAME)
+machine-ssh: tools ## log in on an emulated machine, or run ARGS there
+	@$(BED) machine ssh $(NAME) $(ARGS)
+machine-site: tools ## run site.yml on an emulated machine
+	@$(BED) machine site $(NAME)
+machines: tools ## list emulated machines and their snapshots
+	@$(BED) machine list
+
+.PHONY: machine-save machine-resume
+machine-save: tools ## keep an emulated machine as it is: NAME=m1 SNAPSHOT=converged
+	@$(BED) machine save $(NAME) $(SNAPSHOT)
+machine-resume: tools ## go on from what was kept, in seconds: NAME=m1 SNAPSHOT=bare
+	@$(BED) machine resume $(NAME) $(SNAPSHOT)
 
 .PHONY: nodes
 nodes: tools ## list nodes
@@ -118,6 +147,14 @@ bench: setup ## first provision and second run, beside what they are compared wi
 bench-contract: tools ## what a check against the contract costs, beside kubectl, kubeconform and kube-score; needs no node
 	@$(PYTHON) -m bench.contract
 	@$(PYTHON) tools/claims.py
+
+.PHONY: drill
+drill: setup ## lose a node with 2 GiB under load, N times, and bring it back; into bench/drill.json. ARGS='--mode archive'; --add goes on with a series
+	@PYTHONPATH=testbed:tests:tests/on_node $(PYTHON) -m drill series -n $(N) $(ARGS)
+
+.PHONY: arm64
+arm64: setup ## the main job on an emulated arm64 machine: provision, reboot, power cut, restore; into bench/results.json
+	@$(PYTHON) testbed/tests/run.py arm64
 
 .PHONY: test-all
 test-all: setup ## as `make test`, with every fault on nodes, even if nothing has changed that the tests depend on

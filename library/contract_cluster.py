@@ -15,8 +15,12 @@ description:
     images and digests; unexplained warnings.
   - With O(manifests), a finding has the file and line in git, and says whether git has it right and the cluster runs
     something else, or git itself has to be mended.
-  - Values of Secrets are compared on the node, and never leave it. What is told of logs and events has C(***) in their
-    place.
+  - Values of Secrets are compared on the node, and never leave it. What is told of logs, pages, events and messages has
+    C(***) in their place - those of all namespaces, and of the processes on the node - and in that of what is secret by
+    its form, such as the user of an address. Where the Secrets cannot be read, none of that is told.
+  - Logs are read of the namespace's pods and of namespaces that the contract names in C(cluster.pods), of nobody
+    else's. Of variables in manifests only the values leave that the contract declares to come from somewhere else than
+    a Secret.
   - Changes nothing. What could not be read is a finding of kind V(unchecked).
 options:
   contract:
@@ -43,7 +47,8 @@ options:
   nodes:
     description: >-
       The facts that M(contract_node) returned, by host. Without them nobody knows the sizes of volumes, folders that no
-      volume has, and whether folders on other nodes are there.
+      volume has, and whether folders on other nodes are there. Nor does anybody of a folder there that no container
+      uses and that local-path has not made.
     type: dict
     default: {}
   fail_on:

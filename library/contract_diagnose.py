@@ -11,7 +11,8 @@ description:
     to the cluster and the node, and ends with root causes. What a root cause explains is told as its symptom; two
     independent causes are both named.
   - Works with whatever part is there. A machine that cannot be reached, an API that does not answer and what could not
-    be looked at are faults, too.
+    be looked at (a host, a list of the cluster, a container, the packet filter) are faults, too. What could not be read
+    is never taken for missing.
   - Runs on the controller, opens no connection, and changes nothing. Fails when there is a fault, after it has
     displayed all of it in at most 20 lines.
 options:
@@ -83,7 +84,8 @@ walk:
   returned: always
   sample: 'app: symptoms > container: well > rendering: FAULT > cluster and node: well'
 steps:
-  description: The walk, with what was looked at. C(verdict) is V(well), V(fault), V(symptom) or V(unknown).
+  description: The walk, with what was looked at. C(verdict) is V(well), V(fault), V(symptom) or
+      V(unknown) (nothing shows, and not all of it could be looked at).
   type: list
   elements: dict
   returned: always

@@ -49,7 +49,8 @@ facts:
       type: list
       elements: dict
     not_looked_at:
-      description: What could not be read, with the reason.
+      description: >-
+        What could not be read, with the reason; now, or when the baseline was written. C(command) is what mends that.
       type: list
       elements: dict
 remedy:
@@ -77,7 +78,7 @@ def main() -> None:
         "baseline": {"at": baseline["at"], "commit": baseline.get("commit", ""), "release": baseline.get("release", "")}
         if baseline else None,
         "drift": drift.compare(baseline or {}, now),
-        "not_looked_at": drift.unlooked(now),
+        "not_looked_at": drift.unlooked(now, baseline),
         "at": now["at"],
     }
     module.exit_json(changed=False, facts=facts)

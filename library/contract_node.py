@@ -13,9 +13,14 @@ description:
   - "Looks at every container of the contract on the node: environment, ids, groups, capabilities and mounts that its
     process really has, through C(/proc). Then a process of its own enters the container's namespaces with the
     container's ids and rights, and tries there: a write at every path of the contract, writes that have to be refused,
-    names, connections, C(/health), and PostgreSQL by its own C(psql)."
+    names, connections, C(/health), and PostgreSQL by its own C(psql), which sees and signals no other process."
+  - Counts what volumes hold, for two seconds; and for twenty, when it depends on them whether there is the room that is
+    asked for. What is not counted by then leaves that unchecked.
   - Changes nothing. The files that it makes inside containers, C(.observer-node-probe-*), are removed at once.
-  - Needs root on the node. No value of a secret variable leaves the node.
+  - Needs root on the node. Of variables only those values leave it that the contract declares to come from somewhere
+    else than a Secret; of all others, and of containers that are not the contract's, only the names do. Pages, logs and
+    what a program complains of have C(***) in the place of every value of a variable that is not known to be harmless,
+    and of what is secret by its form, such as the user of an address.
 options:
   contract:
     description: The contract, a file of the controller.
@@ -39,6 +44,12 @@ options:
   service_cidr:
     description: Network of Services. Left out, it is the variable C(node_service_cidr) of the host or V(10.43.0.0/16).
     type: str
+  peers:
+    description:
+      - Addresses of the cluster's other nodes, which the packet filter has to let in.
+      - Left out, they are the variable C(provision_peers) of the host; without that, there are none.
+    type: list
+    elements: str
   fail_on:
     description:
       - Kinds of findings with which the task fails.
@@ -74,7 +85,8 @@ facts:
     - What the node is like. C(storage), C(disks), C(memory), C(pressure), C(folders), C(k3s), C(certificates),
       C(firewall), C(volumes), C(containers), C(timezone), C(clock_synchronized), C(now), C(boot), C(host), C(machine).
     - C(errors) says what could not be read, C(seconds) how long looking took.
-    - In C(containers), values of secret variables are null, and C(inside) is what was tried from within.
+    - In C(containers), the value of a variable that the contract does not declare, or declares to be a Secret's, is
+      null, and C(inside) is what was tried from within.
   returned: always, unless the contract cannot be read
   type: dict
 findings:

@@ -9,8 +9,10 @@ short_description: Delete the pods, and see that all data is there when new ones
 description:
   - Seed 001's Step 5. Compares every file of the claims and of the hostPath folders, and counts the rows of every table
     of the database, before all pods of the contract's workloads are deleted and after new ones are ready.
-  - A file that is only appended to (C(.jsonl), C(.log)) has to begin with what was there. Another one may have been
-    written anew, and is told of. The files of the database itself are not compared, its rows are.
+  - A file that is only appended to (C(.jsonl), C(.log)) has to begin with what was there, or that stands under another
+    name now (a log that was rotated). Another one may have been written anew, and is told of. The files of the database
+    itself are not compared, its rows are; of a table that cannot be counted within two minutes nobody knows.
+  - What is lost is told whatever else fails after the deletion. Pages and rows are asked for again for 20 seconds.
   - Disruptive, for as long as the pods take to come back. So O(confirm) has to name the namespace.
   - Deletes nothing when a pod is not ready. Runs on the server, whose C(k3s kubectl) it uses, and on which the volumes
     have to be.
@@ -57,9 +59,10 @@ RETURN = r"""
 result:
   description:
     - C(deleted) and C(started) pods, C(seconds) until all were ready, C(files_before), C(files_after), C(bytes_before),
-      C(lost), C(rewritten), C(rows_before), C(rows_after), C(bytes_per_second) that were written before, C(health) and
-      C(date) in seconds since 1970.
-    - When it could not be done, only C(why), and in C(deleted) whether pods were deleted by then.
+      C(lost) and C(rewritten) (100 names each at most; C(lost_count) and C(rewritten_count) are all),
+      C(rows_before), C(rows_after), C(bytes_per_second) that were written before, C(health), C(failed) for what did not
+      come back, C(unread) for what could not be compared, and C(date) in seconds since 1970. Secrets are taken out.
+    - When it could not be done and nothing was deleted, only C(why), and C(deleted) is false.
   returned: always
   type: dict
 findings:
@@ -84,7 +87,7 @@ def main() -> None:
     try:
         result = persistence(**module.params["request"], timeout=module.params["timeout"])
     except PersistenceError as error:
-        result = {"why": str(error), "deleted": error.deleted}
+        result = {"why": str(error), "deleted": False}
     module.exit_json(changed=bool(result["deleted"]), result=result)
 
 

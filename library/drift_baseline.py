@@ -66,7 +66,9 @@ seen:
   type: dict
   sample: {"objects": 258, "files": 119, "packages": 194}
 not_looked_at:
-  description: What could not be read, and is not compared until the next provision.
+  description: >-
+    What could not be read, tried three times. Until the next provision it is compared with the baseline before, or with
+    nothing where there is none, and told of.
   returned: success
   type: list
   elements: dict
@@ -92,7 +94,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     last = drift.read_baseline()
-    now = drift.snapshot(last)
+    now = drift.settled(last)
     baseline, accepted = drift.record(last, now, module.params["release"], module.params["commit"],
                                       module.params["roles"])
     if not module.check_mode:

@@ -14,13 +14,13 @@ description:
   - Changes nothing.
 options:
   version:
-    description: The version that is wanted, such as V(v1.34.3+k3s1).
+    description: >-
+      The version that is wanted, such as V(v1.34.3+k3s1). Without it, O(sha256) and O(token) only a cluster that this
+      project did not make is refused.
     type: str
-    required: true
   sha256:
     description: SHA-256 of that version's binary. With it in place the binary is not asked for its version.
     type: str
-    required: true
   kind:
     description: What the node is to be.
     type: str
@@ -29,7 +29,6 @@ options:
   token:
     description: The token that is wanted, in its short form.
     type: str
-    required: true
   binary:
     description: Place of the binary.
     type: path
@@ -201,22 +200,26 @@ def main() -> None:
     """Look, refuse or tell."""
     module = AnsibleModule(
         argument_spec={
-            "version": {"type": "str", "required": True},
-            "sha256": {"type": "str", "required": True},
+            "version": {"type": "str"},
+            "sha256": {"type": "str"},
             "kind": {"choices": ["server", "agent"], "default": "server"},
-            "token": {"type": "str", "required": True, "no_log": True},
+            "token": {"type": "str", "no_log": True},
             "binary": {"type": "path", "default": "/usr/local/bin/k3s"},
             "data_dir": {"type": "path", "default": "/var/lib/rancher/k3s"},
         },
+        required_together=[("version", "sha256", "token")],
         supports_check_mode=True,
     )
     params = module.params
     binary, data_dir = params["binary"], params["data_dir"]
     try:
-        parsed(params["version"])
+        if params["version"]:
+            parsed(params["version"])
         found = foreign(binary, data_dir)
         if found:
             raise RefusedError(f"the node has a cluster that this project did not make: {found}", ADOPT)
+        if not params["version"]:
+            module.exit_json(changed=False)
         installed = ""
         if os.path.exists(binary):
             with open(binary, "rb") as file:

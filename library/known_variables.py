@@ -33,7 +33,7 @@ options:
     description: What names of ours begin with, besides the names of the roles with an underscore.
     type: list
     elements: str
-    default: [backup_, provision_, secrets_, vault_]
+    default: [backup_, move_, provision_, prune_, reset_, restore_, secrets_, twin_, vault_]
   roles:
     description: Folder of the roles. Left out, the one of this project.
     type: path

@@ -113,6 +113,7 @@ node:
       type: list
       elements: dict
     marked: {description: Whether this project has been here., type: bool}
+    backups: {description: Whether backups of it are made., type: bool}
     storage: {description: O(storage_path) with its file system and room., type: dict}
 ansible_facts:
   description: What of it has a name among Ansible's own facts, so that nobody has to gather these.
@@ -183,6 +184,7 @@ def survey(root: Path) -> dict[str, Any]:
         "time_service": next((name for name in TIME_SERVICES if has_unit(root, name)), ""),
         "iptables": shutil.which("iptables", path=SEARCH_PATH) or "", "filter_rival": filter_rival(root),
         "ssh_port": ssh_port(root), "networks": networks(root), "marked": (root / "etc/observer-node").is_dir(),
+        "backups": (root / "etc/observer-node/backup/settings.json").is_file(),
     }
 
 

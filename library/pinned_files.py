@@ -37,6 +37,13 @@ options:
         description: Octal digits.
         type: str
         default: '0644'
+      unpack:
+        description: >-
+          How the download is packed, when what is wanted is what is in it. What was unpacked from which download is
+          kept in V(/var/lib/observer-node/unpacked), so that a file that was changed since is told from a right one.
+        type: str
+        choices: ['', bz2]
+        default: ''
   phase:
     description: What to do.
     type: str
@@ -50,6 +57,10 @@ options:
     description: Seconds without a byte after which a download has failed.
     type: int
     default: 20
+  named:
+    description: What the variables of version and checksums begin with, for what is said of them.
+    type: str
+    default: k3s
 attributes:
   check_mode: {support: full}
   diff_mode: {support: none}
@@ -86,6 +97,7 @@ wrong:
   elements: str
 """
 
+import bz2
 import contextlib
 import hashlib
 import os
@@ -98,6 +110,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+
+NAMED = "k3s"
+"""What the variables begin with that remedies speak of."""
+
+UNPACKED = "/var/lib/observer-node/unpacked"
 
 
 class CannotError(Exception):
@@ -131,6 +148,42 @@ def rights(file: dict[str, Any]) -> list[str]:
     return lines
 
 
+def record_of(file: dict[str, Any]) -> str:
+    """Where it is kept which download the file was unpacked from, and what that gave."""
+    return os.path.join(UNPACKED, hashlib.sha256(file["path"].encode()).hexdigest()[:16])
+
+
+def found(file: dict[str, Any]) -> str | None:
+    """The SHA-256 of the download that a file's content is of; None when there is no file."""
+    have = digest(file["path"])
+    if not file["unpack"] or have is None:
+        return have
+    with contextlib.suppress(OSError, ValueError):
+        with open(record_of(file), encoding="ascii") as kept:
+            packed, unpacked = kept.read().split()
+        if unpacked == have:
+            return packed
+    return "unknown"
+
+
+def unpack(staged: str, target: str, file: dict[str, Any]) -> None:
+    """Unpack a checked download to ``target``, and keep what came of it.
+
+    :raises CannotError: it is not packed like that.
+    """
+    try:
+        with bz2.open(staged) as source, open(target, "wb") as out:
+            shutil.copyfileobj(source, out, 1 << 20)
+            out.flush()
+            os.fsync(out.fileno())
+    except EOFError as error:
+        raise CannotError(f"{file['url']} is no whole file of {file['unpack']}",
+                          "correct the file's name and its SHA-256") from error
+    os.makedirs(UNPACKED, mode=0o755, exist_ok=True)
+    with open(record_of(file), "w", encoding="ascii") as kept:
+        kept.write(f"{file['sha256']} {digest(target)}\n")
+
+
 def download(url: str, sha256: str, target: str, timeout: int) -> None:
     """Download to a file, checked.
 
@@ -153,11 +206,11 @@ def download(url: str, sha256: str, target: str, timeout: int) -> None:
         if summed.hexdigest() != sha256:
             raise CannotError(
                 f"{url} has the SHA-256 {summed.hexdigest()}, but {sha256} is pinned: nothing of it was kept",
-                "compare with the release's own checksum file; correct k3s_checksums only if that agrees")
+                f"compare with the release's own checksum file; correct {NAMED}_checksums only if that agrees")
         os.rename(part, target)
     except urllib.error.HTTPError as error:
         raise CannotError(f"{url} answered {error.code} {error.reason}",
-                          "correct k3s_version or k3s_release_url") from error
+                          f"correct {NAMED}_version or the URL of its releases") from error
     except (urllib.error.URLError, TimeoutError, OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise CannotError(f"{url} could not be downloaded to {target}: {reason}",
@@ -241,11 +294,16 @@ def install(files: list[dict[str, Any]], staging: str, *, check: bool) -> list[s
         os.makedirs(os.path.dirname(file["path"]), mode=0o755, exist_ok=True)
         beside = f"{file['path']}.observer-node"
         try:
-            os.link(staged, beside)
+            if file["unpack"]:
+                unpack(staged, beside, file)
+            else:
+                os.link(staged, beside)
         except FileExistsError:
             os.unlink(beside)
             os.link(staged, beside)
         except OSError:
+            if file["unpack"]:
+                raise
             # Another file system.
             shutil.copyfile(staged, beside)
         set_rights(beside, file["mode"])
@@ -268,27 +326,31 @@ def main() -> None:
                 "sha256": {"type": "str", "required": True},
                 "path": {"type": "path", "required": True},
                 "mode": {"type": "str", "default": "0644"},
+                "unpack": {"choices": ["", "bz2"], "default": ""},
             }},
             "phase": {"choices": ["fetch", "install"], "required": True},
             "staging": {"type": "path", "default": "/var/cache/observer-node"},
             "timeout": {"type": "int", "default": 20},
+            "named": {"type": "str", "default": "k3s"},
         },
         supports_check_mode=True,
     )
     staging, check = module.params["staging"], module.check_mode
+    global NAMED
+    NAMED = module.params["named"]
     files = [{**file, "sha256": file["sha256"].lower()} for file in module.params["files"]]
     unpinned = [file for file in files if not re.fullmatch("[0-9a-f]{64}", file["sha256"])]
     if unpinned:
         module.fail_json(msg=f"the SHA-256 pinned for {unpinned[0]['url']} is not 64 hexadecimal digits",
-                         remedy="correct it in k3s_checksums")
+                         remedy=f"correct it in {NAMED}_checksums")
     malformed = [file for file in files if not re.fullmatch("0?[0-7]{3,4}", file["mode"])]
     if malformed:
         module.fail_json(msg=f"{malformed[0]['path']}: mode {malformed[0]['mode']} is not octal",
                          remedy="quote it: mode: '0644'")
     # On all cores: hashing is most of a run that changes nothing, and does not hold the interpreter's lock.
     with ThreadPoolExecutor(max(1, len(files))) as pool:
-        digests = list(pool.map(lambda file: digest(file["path"]), files))
-    pending = [file for file, found in zip(files, digests, strict=True) if found != file["sha256"]]
+        digests = list(pool.map(found, files))
+    pending = [file for file, have in zip(files, digests, strict=True) if have != file["sha256"]]
     held = [file for file in files if file not in pending]
     try:
         wrong = [file["path"] for file in files if file in pending or rights(file)]

@@ -110,6 +110,11 @@ options:
     type: list
     elements: str
     default: []
+  unread_variables:
+    description: Variables that O(values_file) may have, or have empty, for other uses.
+    type: list
+    elements: str
+    default: []
 attributes:
   check_mode: {support: full}
   diff_mode: {support: partial, details: Names what is sealed anew. There is nothing to show of a value.}

@@ -89,6 +89,9 @@ from ansible.module_utils.basic import AnsibleModule
 
 PROPERTIES = "Id,LoadState,UnitFileState,ActiveState,NeedDaemonReload,ExecMainStartTimestampMonotonic"
 
+WAITED_FOR = "start"
+"""In place of a change: the unit was starting already."""
+
 
 def show(names: list[str]) -> dict[str, dict[str, str]]:
     """Properties of units, by name.
@@ -143,6 +146,9 @@ def plan(wanted: dict[str, Any], found: dict[str, str]) -> list[tuple[str, list[
             steps.append(("started", ["start", *queue]))
         elif wanted["restart"] or newer(wanted["restart_after"], found.get("ExecMainStartTimestampMonotonic", "")):
             steps.append(("restarted", ["restart", *queue]))
+        elif state == "activating" and wanted["wait"] and wanted.get("timeout"):
+            # By a boot, or by a run that did not wait longer: what comes next needs it up, and that is no change.
+            steps.append((WAITED_FOR, ["start"]))
     return [(f"{name}: {line}", [*words, "--", name]) for line, words in steps]
 
 
@@ -194,16 +200,17 @@ def main() -> None:
     except (OSError, subprocess.CalledProcessError) as error:
         module.fail_json(msg=f"systemd does not answer: {error}", remedy="look at `systemctl status` on the node")
     steps = [step for unit in units for step in plan(unit, found[unit["name"]])]
-    changes = [line for line, _ in steps]
+    changes = [line for line, _ in steps if not line.endswith(f": {WAITED_FOR}")]
     timeouts = {unit["name"]: unit["timeout"] for unit in units}
     if not module.check_mode:
         for number, (line, words) in enumerate(steps):
             name = words[-1]
             reason = act(words, timeouts[name])
             if reason:
+                done = [line for line, _ in steps[:number] if line in changes]
                 module.fail_json(
                     msg=f"{line} failed: {reason} The journal ends with: {last_words(name)}",
-                    changed=number > 0, changes=changes[:number],
+                    changed=bool(done), changes=done,
                     remedy=f"on the node: journalctl -u {name} -n 50; mend the cause and run again")
     module.exit_json(changed=bool(changes), changes=changes)
 

@@ -15,9 +15,24 @@ description:
   - Runs on the controller and connects to nothing. The report that it keeps is no change.
 options:
   inventory:
-    description: Name of the inventory. Reports of one inventory are compared with each other.
+    description: Name of the inventory. Reports of one inventory are kept in one folder.
     type: str
     required: true
+  source:
+    description: >-
+      Folder or file of the inventory. A report is compared with the last one of the same O(source), O(contract) and
+      O(namespace), and has the last Step 5 from there. Left out, it is O(inventory).
+    type: path
+  namespace:
+    description: Namespace of the app. Left out, the one that O(cluster) tells.
+    type: str
+  hosts:
+    description: >-
+      All hosts that there should be C(facts) of. Of each that O(nodes) lacks, or on which nobody has looked for drift,
+      the report says that it could not be checked.
+    type: list
+    elements: str
+    default: []
   nodes:
     description: C(facts) of M(contract_node), by host.
     type: dict
@@ -35,6 +50,10 @@ options:
     description: C(findings) of M(contract_drift). Left out, nobody has looked for drift; an empty list means none.
     type: list
     elements: dict
+  drift_hosts:
+    description: Hosts on which it was looked for. Left out, on all.
+    type: list
+    elements: str
   persistence:
     description: >-
       C(result) of M(contract_persistence). Left out, Step 5 was not asked for; the report then tells of the last time
@@ -87,6 +106,7 @@ EXAMPLES = r"""
   verify_report:
     contract: contracts/observer.yml
     inventory: prod
+    hosts: "{{ groups['observer'] }}"
     nodes: "{{ {inventory_hostname: node.facts} }}"
     cluster: "{{ cluster.facts }}"
     findings: "{{ node.findings + cluster.findings }}"

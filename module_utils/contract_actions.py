@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -67,6 +68,11 @@ def findings_result(
         found["msg"] = f"{one.place or one.subject}: {one.code}: {data['message']['en']}{more}"
         found["remedy"] = data["remedy"]["en"]
     return found
+
+
+def seen_on(host: str, findings: Iterable[Finding]) -> list[Finding]:
+    """Findings that say on which host of the inventory they were seen: only there they can be seen to be gone."""
+    return [replace(one, values={**one.values, "seen_on": host}) for one in findings]
 
 
 def optional_path(value: str | None) -> Path | None:

@@ -10,6 +10,7 @@ import datetime
 import json
 import os
 import platform
+import re
 import secrets
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ VARIABLE = "OBSERVER_NODE_OUTCOMES"
 RANKS = ("failed", "skipped", "passed")
 """Worst first."""
 MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
+EMULATED = re.compile(r"_(amd64|arm64)\.py(::|$)")
+"""Files whose tests run on an emulated machine say so in their names."""
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -28,7 +31,8 @@ def kind_of(test: str) -> str:
     if "on_node/" not in test:
         return "no node"
     k3s = "official K3s" if os.environ.get("RELEASES") else "stand-in"
-    return f"{k3s} on {MACHINES.get(platform.machine(), platform.machine())}"
+    emulated = EMULATED.search(test)
+    return f"{k3s} on {emulated[1] if emulated else MACHINES.get(platform.machine(), platform.machine())}"
 
 
 class Outcomes:

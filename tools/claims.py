@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CLAIMS = ROOT / "tools" / "claims.yml"
 TESTS = ROOT / "bench" / "tests.json"
 RESULTS = ROOT / "bench" / "results.json"
+DRILL = ROOT / "bench" / "drill.json"
 PAGE = ROOT / "docs" / "claims.md"
 
 NODES = (("no node", "노드 없음"), ("stand-in on amd64", "대역 K3s, amd64"), ("stand-in on arm64", "대역 K3s, arm64"),
@@ -31,8 +32,8 @@ HEAD = """\
 # What is claimed, and what proves it
 
 Made by `tools/claims.py` from `tools/claims.yml`, the outcomes in `bench/tests.json` and the figures in
-`bench/results.json`; a unit test keeps it so. A claim holds as far as its tests go, and on what they ran on.
-What is not proved has a red mark: 🔴.
+`bench/results.json` and `bench/drill.json`; a unit test keeps it so. A claim holds as far as its tests go, and on what
+they ran on. What is not proved has a red mark: 🔴.
 
 이 문서는 `tools/claims.py`가 만든다. 각 주장은 해당 테스트의 범위와 실행 환경에서만 성립한다.
 증명되지 않은 것은 🔴로 표시한다.
@@ -120,6 +121,11 @@ def figure(key: str, unit: str, figures: Mapping[str, Any]) -> str:
     return "🔴 never measured" if value is None else f"{value} {unit}".strip()
 
 
+def figures_of() -> dict[str, Any]:
+    """The figures of the last run, and those of the last series of drills below ``drill``."""
+    return {**read(RESULTS), "drill": read(DRILL)}
+
+
 def page(of: Sequence[Claim], results: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
     """The text of the page."""
     return "\n".join(lines(of, results, figures)) + "\n"
@@ -186,7 +192,7 @@ def main(argv: Sequence[str]) -> int:
     if arguments.merge:
         TESTS.write_text(written(merged(read(TESTS), arguments.merge)))
     of = claims()
-    PAGE.write_text(page(of, read(TESTS), read(RESULTS)))
+    PAGE.write_text(page(of, read(TESTS), figures_of()))
     missing = [name for one in of for name in unknown(one)]
     for name in missing:
         print(f"error: tools/claims.yml names {name}, and there is no such test", file=sys.stderr)

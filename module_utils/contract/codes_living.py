@@ -65,7 +65,7 @@ _("NODE-17", "node", HIGH, ("The node's clock is wrong", "노드 시각 오차")
 _("NODE-18", "node", LOW, ("Nobody keeps the node's clock", "시각 동기화 안 됨"),
   ("The clock of {subject} is not synchronized.", "{subject}의 시각이 동기화되지 않았다."),
   ("On the node: `{command}`.", "노드에서 `{command}`을(를) 실행한다."), kind=Kind.DRIFT)
-_("NODE-19", "node", CRITICAL, ("The firewall keeps pods from the node", "방화벽이 Pod의 노드 접근 차단"),
+_("NODE-19", "node", CRITICAL, ("The firewall keeps pods or other nodes from the node", "방화벽이 Pod 또는 다른 노드의 접근 차단"),
   ("On {subject} the packet filter stops {journey} by `{actual}`.", "{subject}의 방화벽이 `{actual}` 규칙으로 {journey_ko} 트래픽을 차단한다."),
   ("Run `{command}`, which puts the node's own rules before that.", "`{command}`을(를) 실행하면 노드 규칙이 앞에 복원된다."))
 _("NODE-20", "node", CRITICAL, ("The firewall eats traffic of pods and Services", "방화벽이 Pod/Service 트래픽 차단"),
@@ -119,6 +119,10 @@ _("NODE-43", "node", CRITICAL, ("PostgreSQL only reads", "PostgreSQL 복구 모�
 _("NODE-50", "node", MEDIUM, ("Something of the node could not be looked at", "노드 항목 확인 불가"),
   ("On {subject}, {about} could not be looked at: {actual}.", "{subject}의 {about}을(를) 확인할 수 없다: {actual}."),
   ("Mend what keeps it from being read, or look by hand.", "읽지 못하는 원인을 해소하거나 직접 확인한다."), kind=Kind.UNCHECKED)
+
+_("NODE-59", "node", HIGH, ("A node was not looked at", "확인하지 못한 노드"),
+  ("Nothing is known of {subject}: it could not be reached, or the look at it ended in an error.", "{subject}의 상태를 알 수 없다: 접속할 수 없거나 확인 중 오류가 발생했다."),
+  ("Run `{command}`, mend what it says, then verify again.", "`{command}`을(를) 실행하여 원인을 해소한 뒤 다시 검증한다."), kind=Kind.UNCHECKED)
 
 # --- live -------------------------------------------------------------------------------------------
 
@@ -284,12 +288,13 @@ _("FAULT-01", "faults", CRITICAL, ("The machine does not answer", "노드 응답
    "클라우드 콘솔에서 인스턴스 상태, 주소, 22번 포트를 확인한다."))
 _("FAULT-02", "faults", CRITICAL, ("K3s does not run", "K3s 중지"),
   ("{subject} is {actual}, so nothing in the cluster is looked after.", "{subject} 상태가 {actual}이며, 클러스터가 관리되지 않는다."),
-  ("Start it: `sudo systemctl start k3s`; its log says why it ended.",
-   "`sudo systemctl start k3s`로 시작하고, 중지 원인은 로그에서 확인한다."))
-_("FAULT-03", "faults", CRITICAL, ("A certificate has expired", "인증서 만료"),
-  ("{subject} was valid until {actual}, so who talks to the API refuses it.", "{subject}의 유효 기간이 {actual}에 끝나 API 통신이 거부된다."),
-  ("Check the clock with `timedatectl`; then `sudo systemctl restart k3s` renews what is over.",
-   "`timedatectl`로 시각을 확인한 뒤 `sudo systemctl restart k3s`로 갱신한다."))
+  ("Start it: `sudo systemctl start {unit}`; its log says why it ended.",
+   "`sudo systemctl start {unit}`로 시작하고, 중지 원인은 로그에서 확인한다."))
+_("FAULT-03", "faults", CRITICAL, ("A certificate is not valid", "인증서 유효 기간 벗어남"),
+  ("{subject} is valid {actual}, and the node's time is {now}: who talks to the API refuses it.",
+   "{subject}의 유효 기간은 {actual}, 노드 시각은 {now}이다. API 통신이 거부된다."),
+  ("Check the clock with `timedatectl`; then `sudo systemctl restart {unit}` renews what is over.",
+   "`timedatectl`로 시각을 확인한 뒤 `sudo systemctl restart {unit}`로 갱신한다."))
 _("FAULT-04", "faults", CRITICAL, ("The API does not answer", "API 서버 응답 없음"),
   ("The API on {subject} does not answer: {why}.", "{subject}의 API가 응답하지 않는다: {why}."),
   ("Read K3s' log.", "K3s 로그를 확인한다."))
@@ -409,6 +414,12 @@ _("FAULT-35", "faults", MEDIUM, ("Something could not be looked at", "확인 불
   ("{subject} could not be looked at: {why}.", "{subject}을(를) 확인할 수 없다: {why}."),
   ("Mend that first, then diagnose again.", "먼저 해결한 뒤 다시 진단한다."), kind=Kind.UNCHECKED)
 
+_("FAULT-36", "faults", CRITICAL, ("A disk cannot be read or written", "디스크 입출력 오류"),
+  ("{subject} cannot be used: {why}.", "{subject}을(를) 사용할 수 없다: {why}."),
+  ("Read the kernel's log. A file system that turned read-only after errors has to be checked with fsck, or its volume "
+   "replaced; then `sudo mount -o remount,rw` or a restart of the machine.",
+   "커널 로그를 확인한다. 오류로 읽기 전용이 된 파일 시스템은 fsck로 검사하거나 볼륨을 교체한 뒤 다시 마운트하거나 재부팅한다."))
+
 # --- drift ------------------------------------------------------------------------------------------
 
 _("DRIFT-01", "drift", MEDIUM, ("An object that nobody declared", "선언되지 않은 객체"),
@@ -486,17 +497,31 @@ _("DRIFT-21", "drift", MEDIUM, ("A part of the state could not be read", "확인
   ("{subject}: {about} could not be looked at for drift: {why}.", "{subject}: {about}의 드리프트를 확인하지 못함: {why}."),
   ("Mend what keeps it from being read, then look again: `{command}`", "확인을 막는 원인을 수정한 뒤 다시 확인한다: `{command}`"), kind=Kind.UNCHECKED)
 
+_("DRIFT-29", "drift", MEDIUM, ("Drift was not looked for on a node", "드리프트를 확인하지 못한 노드"),
+  ("Nobody knows whether {subject} has drifted: it was not looked at for that.", "{subject}의 드리프트 여부를 확인하지 못했다."),
+  ("Run `{command}`, mend what it says, then verify again.", "`{command}`을(를) 실행하여 원인을 해소한 뒤 다시 검증한다."), kind=Kind.UNCHECKED)
+
+# --- backups ----------------------------------------------------------------------------------------
+
+_("BACKUP-01", "backup", HIGH, ("A backup is late, fails or cannot be read", "백업 지연, 실패 또는 판독 불가"),
+  ("The backup job {job} of {subject} is bad: {actual}.", "{subject}의 백업 작업 {job} 이상: {actual}."),
+  ("On the node `{command}` says why, and /var/lib/observer-node/backup/state.txt what to do.",
+   "노드에서 `{command}`(으)로 원인을, /var/lib/observer-node/backup/state.txt에서 조치 방법을 확인한다."))
+
 # --- persistence (seed 001, Step 5) -----------------------------------------------------------------
 
 _("PERSIST-01", "persistence", CRITICAL, ("Data was lost when the pods were deleted", "Pod 재생성 후 데이터 손실"),
   ("After the pods of {subject} were deleted and made again, this is lost: {actual}.", "{subject}의 Pod 재생성 후 손실됨: {actual}."),
   ("Look at the volumes of its pods: what is not under a claim's mount goes with the pod.", "Pod의 볼륨을 확인한다. PVC 마운트 밖의 데이터는 Pod와 함께 사라진다."))
-_("PERSIST-02", "persistence", HIGH, ("The pods did not come back", "Pod 삭제 후 복구 실패"),
+_("PERSIST-02", "persistence", HIGH, ("Not everything came back after the pods were deleted", "Pod 삭제 후 복구 실패"),
   ("The pods of {subject} were deleted, and {reason}.", "{subject}의 Pod를 삭제했으나 복구되지 않았다: {reason}."),
   ("Run `{command}`.", "`{command}`을(를) 실행한다."))
 _("PERSIST-03", "persistence", MEDIUM, ("Persistence could not be tried", "영속성 검증 불가"),
   ("Nothing was deleted in {subject}: {reason}.", "{subject}에서 아무것도 삭제하지 않았다: {reason}."),
   ("Mend that first, then verify again.", "먼저 수정한 뒤 다시 검증한다."), kind=Kind.UNCHECKED)
+_("PERSIST-04", "persistence", MEDIUM, ("Not all data could be compared", "일부 데이터 비교 불가"),
+  ("After the pods of {subject} were deleted and made again, this could not be compared: {actual}.", "{subject}의 Pod 재생성 후 비교하지 못함: {actual}."),
+  ("Mend what keeps it from being read, or look by hand; then ask for Step 5 again.", "읽지 못하는 원인을 해소하거나 직접 확인한 뒤 Step 5를 다시 요청한다."), kind=Kind.UNCHECKED)
 
 # --- steps of the report (seed 001) -----------------------------------------------------------------
 

@@ -105,7 +105,9 @@ def once(found: Iterable[Finding]) -> list[Finding]:
     """The same thing found twice (a variable on two ways) is one finding."""
     seen: dict[tuple[Any, ...], Finding] = {}
     for one in found:
-        seen.setdefault((one.code, one.clause, one.layer, one.place, one.subject, one.expected, one.actual), one)
+        # Without a line, two of the same subject are told apart by their values alone.
+        marks = () if one.place else tuple(one.marks.items())
+        seen.setdefault((one.code, one.clause, one.layer, one.place, one.subject, one.expected, one.actual, marks), one)
     return list(seen.values())
 
 

@@ -90,6 +90,10 @@ class Waiver:
     place: Place
 
 
+MARKS = ("about", "address", "claim", "container", "key", "name", "path", "seen_on", "unit", "what")
+"""Values of a finding that tell it from another one of the same subject, and stay the same from day to day."""
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One thing that is wrong, and what to mend.
@@ -112,6 +116,11 @@ class Finding:
     values: Mapping[str, str] = field(default_factory=dict)
     related: tuple[Related, ...] = ()
     waiver: Waiver | None = None
+
+    @property
+    def marks(self) -> dict[str, str]:
+        """``MARKS`` of it."""
+        return {name: self.values[name] for name in MARKS if name in self.values}
 
 
 @dataclass(frozen=True, slots=True)

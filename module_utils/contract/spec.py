@@ -235,6 +235,12 @@ class Contract:
     def app_container(self) -> Container:
         return self.app_workload.containers[self.app.container]
 
+    @property
+    def app_service(self) -> Service | None:
+        """The Service that leads to the app, which may have none."""
+        name = self.app_workload.name
+        return next((one for one in self.services.values() if one.workload == name and not one.headless), None)
+
     def environment_of(self, namespace: str) -> Environment | None:
         """The environment whose namespace this is."""
         return next((one for one in self.environments.values() if one.namespace == namespace), None)

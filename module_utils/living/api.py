@@ -24,6 +24,9 @@ SECONDS = 6.0
 """Longest silence of the API server within one call."""
 
 MOST_BYTES = 64 * 1024 * 1024
+MOST_ERROR = 65536
+MOST_WORDS = 400
+"""Characters of a problem."""
 
 EXPIRED, NOT_YET = 10, 9
 """Numbers that OpenSSL gives when a certificate is past its end, or before its beginning."""
@@ -37,11 +40,12 @@ class ApiProblem(Exception):
 
     ``kind`` is ``none`` (no K3s server here), ``refused``, ``timeout``, ``certificate``, ``unauthorized``,
     ``forbidden``, ``missing``, ``status`` or ``broken``; the text says it in words. ``server`` is true when there was
-    an answer at all.
+    an answer at all. ``whole`` is the text without a cut: whoever takes secrets out of it begins with that.
     """
 
     def __init__(self, kind: str, why: str, server: bool = False) -> None:
-        super().__init__(why)
+        super().__init__(why[:MOST_WORDS])
+        self.whole = why
         self.kind = kind
         self.server = server
 
@@ -177,7 +181,7 @@ class Api:
             raise self._problem(error) from None
         if status == 200:
             return body.decode(errors="replace")
-        said = body[:2000].decode(errors="replace")
+        said = body[:MOST_ERROR].decode(errors="replace")
         with contextlib.suppress(ValueError, AttributeError):
             said = str(json.loads(body).get("message") or said)
         if status == 401:
@@ -185,7 +189,7 @@ class Api:
             raise ApiProblem("unauthorized", "the API server does not know who asks (401 Unauthorized)"
                              + (f": the client certificate {wrong}" if wrong else ""), True)
         kind = {403: "forbidden", 404: "missing"}.get(status, "status")
-        raise ApiProblem(kind, f"{path}: {status}: {' '.join(said.split())[:300]}", True)
+        raise ApiProblem(kind, f"{path}: {status}: {' '.join(said.split())}", True)
 
     def close(self) -> None:
         if self._connection:

@@ -13,15 +13,17 @@ import http.client
 import os
 import re
 import socket
+import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from .api import Api, ApiProblem
-from .containers import BUNDLES, environ, given, main_processes
-from .redact import Redaction, is_secret, secret_values
+from .containers import BUNDLES, environ, given, log_end, main_processes
+from .redact import LONG, MASK, SHORTEST, Redaction, is_secret, secret_values, variable_values
+from .volumes import node_of, path_of
 
 Object = dict[str, Any]
 
@@ -42,6 +44,11 @@ LINE_CHARACTERS = 1000
 TELLING = re.compile(r"EGW\d{5}|\b(FATAL|PANIC|CRITICAL|ERROR|Traceback)\b")
 PAGE_SECONDS = 2.0
 PAGE_CHARACTERS = 500
+PAGE_BYTES = 65536
+MESSAGE_CHARACTERS = 500
+"""A message that is as long may have been cut: events at 1024 characters, what a container leaves behind at 2048."""
+
+ERROR_CHARACTERS = 400
 WALK_SECONDS = 1.0
 KINDS = {"Deployment": "deployments", "StatefulSet": "statefulsets", "DaemonSet": "daemonsets"}
 REVISION = re.compile(r"-[0-9a-z]{5,10}$")
@@ -52,9 +59,12 @@ def collect(request: Mapping[str, Any], api: Api | None = None, proc: str = "/pr
     """What the cluster is like now. Never raises for a broken cluster: ``errors`` says what could not be read.
 
     :param request: ``namespace``; ``kinds`` of workloads (Deployment and StatefulSet when left out); ``http``: the
-        Service whose pages are asked for and whose pods it has, ``{"service", "workload", "port", "paths"}``;
-        ``logs``: names of containers whose log is wanted whether they fail or not; ``data_claim``: the claim that has
-        the JSONL files; ``secret_names``: shell patterns of variables that are secret besides those whose names say so;
+        Service whose pages are asked for and whose pods it has, ``{"service", "workload", "port", "paths"}``; ``logs``:
+        names of containers whose log is wanted whether they fail or not; ``telling``: a pattern of lines of which the
+        last one is told though many have come since; ``spaces``: namespaces besides its own in which logs of failing
+        containers are read, others are somebody else's; ``data_claim``: the claim that has the JSONL files;
+        ``variables``: by container its variables whose values are told, with the values that are right, of others only
+        the names are; ``secret_names``: shell patterns of variables that are secret besides those whose names say so;
         ``log_limit``: failing containers whose log is read; ``bundles``: where containerd keeps what containers were
         started with; ``pod_logs``: where the kubelet keeps logs.
     :param proc: where the processes of this node are.
@@ -76,7 +86,12 @@ class Collector:
         self.errors: list[dict[str, str]] = []
         self.problem: ApiProblem | None = None
         self.secrets: list[Object] = []
-        self.redaction = Redaction()
+        self.told: Mapping[str, Mapping[str, list[str]]] = request.get("variables") or {}
+        self.telling = re.compile(str(request.get("telling") or "$^"))
+        self.spaces = {self.namespace, *map(str, request.get("spaces") or ())}
+        self.processes: dict[str, int] = {}
+        self.blind = True
+        self.redaction = self.words = Redaction()
 
     def facts(self) -> dict[str, Any]:
         """ClusterFacts."""
@@ -94,15 +109,22 @@ class Collector:
         services = self.items("services", f"{space}/services")
         slices = self.items("endpoints", f"/apis/discovery.k8s.io/v1/namespaces/{quote(self.namespace)}/endpointslices")
         maps = self.items("ConfigMaps", f"{space}/configmaps")
-        self.secrets = self.items("Secrets", f"{space}/secrets")
+        # Of all namespaces: pods of all of them are told of, and what they say may have any of them.
+        secrets = self.items("Secrets", "/api/v1/secrets")
+        self.secrets = [one for one in secrets if one["metadata"].get("namespace") == self.namespace]
+        self.blind = bool(self.problem) or self.failed("Secrets")
         sealed = self.items(
             "SealedSecrets", f"/apis/bitnami.com/v1alpha1/namespaces/{quote(self.namespace)}/sealedsecrets")
         events = self.items("events", "/api/v1/events")
-        self.redaction = Redaction(self.secret_texts([*pods, *workloads, *services, *claims], maps))
+        if self.blind and (pods or workloads or events):
+            self.errors.append({"about": "logs, pages and messages", "kind": "withheld", "why":
+                                "they are not told: the Secrets could not be read, so what is secret is not known"})
+        self.processes = {identity: pid for (_, identity), pid in self.running().items()}
+        self.learn(secrets, pods, [*nodes, *workloads, *services, *claims], maps)
         mine = own_node(nodes)
         facts: dict[str, Any] = {
             "now": self.now,
-            "api": {"answers": self.problem is None, "why": str(self.problem or ""),
+            "api": {"answers": self.problem is None, "why": self.problem.whole if self.problem else "",
                     "kind": self.problem.kind if self.problem else "",
                     # K3s is one program: what the servers' kubelets say is the API server's version, too.
                     "version": next((node["version"] for node in map(node_facts, nodes) if node["server"]), "")},
@@ -113,7 +135,7 @@ class Collector:
             "pods": [pod_facts(pod) for pod in pods],
             "workloads": [self.workload(one) for one in workloads],
             "claims": [claim_facts(one) for one in claims],
-            "volumes": [volume_facts(one, mine) for one in volumes],
+            "volumes": [volume_facts(one, mine, self.unread) for one in volumes],
             "storage_classes": [class_facts(one) for one in classes],
             "services": [service_facts(one, slices) for one in services],
             "config_maps": {name(one): dict(one.get("data") or {}) for one in maps},
@@ -125,13 +147,16 @@ class Collector:
         facts["images"] = {container["image"]: container["image_id"].rpartition("@")[2]
                            for pod in facts["pods"] if pod["namespace"] == self.namespace
                            for container in pod["containers"] if container["state"] == "running"}
+        facts["config_maps"] = {one: {key: self.setting(key, value) for key, value in data.items()}
+                                for one, data in facts["config_maps"].items()}
         self.logs(facts["pods"])
         facts["http"] = self.pages(facts["services"], facts["pods"])
         facts["jsonl"] = self.jsonl(facts)
+        self.messages(facts)
         facts = {key: value if key in AS_THEY_ARE else self.redaction.whole(value) for key, value in facts.items()}
-        self.messages(facts["pods"])
         return {**facts, "calls": self.api.calls, "seconds": round(time.monotonic() - started, 3),
-                "errors": self.redaction.whole(self.errors)}
+                "errors": [{key: self.words.cut(value, ERROR_CHARACTERS) for key, value in one.items()}
+                           for one in self.errors]}
 
     # --- asking ---------------------------------------------------------------------------------
 
@@ -163,31 +188,91 @@ class Collector:
         if not passing or self.api.calls <= 1:
             self.problem = problem
             about = "api"
-        self.errors.append({"about": about, "why": str(problem), "kind": problem.kind})
+        self.errors.append({"about": about, "why": problem.whole, "kind": problem.kind})
+
+    def unread(self, error: OSError) -> None:
+        """A file or folder that is there and could not be looked at. One that has gone meanwhile is none."""
+        if not isinstance(error, FileNotFoundError):
+            self.errors.append({"about": str(error.filename), "why": str(error.strerror), "kind": "status"})
 
     def failed(self, about: str) -> bool:
         return any(error["about"] == about for error in self.errors)
 
     # --- secrets --------------------------------------------------------------------------------
 
-    def secret_texts(self, named: list[Object], maps: list[Object]) -> Iterator[str]:
-        """Every secret value of the namespace's Secrets."""
-        public = {self.namespace, *(name(one) for one in named),
-                  *(value for one in maps for value in (one.get("data") or {}).values() if isinstance(value, str))}
-        for secret in self.secrets:
-            yield from secret_values(decoded(secret), public)
+    def learn(self, secrets: list[Object], pods: list[Object], objects: list[Object], maps: list[Object]) -> None:
+        """What is secret: every value of every Secret, and of the variables of every process and pod those whose names
+        or forms say so. In words of the app's namespace, whatever a process there has that nobody has declared."""
+        patterns = tuple(self.request.get("secret_names") or ())
+        public = [self.namespace, *map(name, objects), *map(name, pods),
+                  *(str((one.get("spec") or {}).get("nodeName") or "") for one in pods),
+                  *(value for one in maps for key, value in (one.get("data") or {}).items()
+                    if isinstance(value, str) and self.declared(str(key)))]
+        known: set[str] = set()
+        unknown: set[str] = set()
+        for secret in secrets:
+            own = secret["metadata"].get("namespace") == self.namespace
+            # A short word of somebody else's is a word of ours, too.
+            known.update(secret_values(decoded(secret), public, SHORTEST if own else LONG))
+        owners: dict[str, str] = {}
+        for pod in pods:
+            own = pod["metadata"].get("namespace") == self.namespace
+            for one in [*(pod["spec"].get("containers") or []), *(pod["spec"].get("initContainers") or [])]:
+                plain = {str(item.get("name")): str(item["value"]) for item in one.get("env") or []
+                         if item.get("value")}
+                known.update(variable_values(plain, patterns, (), public, unknown=False))
+                if own:
+                    unknown.update(variable_values(plain, patterns, self.names_told(one["name"]), public))
+            for status in (pod.get("status") or {}).get("containerStatuses") or []:
+                if own:
+                    owners[str(status.get("containerID") or "").rpartition("//")[2]] = status["name"]
+        for identity, pid in self.processes.items():
+            # What an entry point takes away it may still have written somewhere.
+            for variables in (self.environ(pid) or {}, given(identity, self.bundles)):
+                known.update(variable_values(variables, patterns, (), public, unknown=False))
+                if identity in owners:
+                    unknown.update(variable_values(variables, patterns, self.names_told(owners[identity]), public))
+        self.redaction = Redaction(known)
+        self.words = Redaction(known | unknown) if unknown - known else self.redaction
 
-    def secret_name(self, variable: str) -> bool:
-        return is_secret(variable, self.request.get("secret_names") or ())
+    def names_told(self, container: str) -> frozenset[str]:
+        """Variables of a container of the namespace whose values may leave."""
+        return frozenset(self.told.get(container) or ())
+
+    def declared(self, key: str) -> bool:
+        """Whether a variable of that name comes from somewhere else than a Secret."""
+        return any(key in names for names in self.told.values())
+
+    def hidden(self, key: str) -> bool:
+        """Whether a ConfigMap's value does not leave: its name says that it should have been in a Secret, and nobody
+        has declared it."""
+        return is_secret(key, self.request.get("secret_names") or ()) and not self.declared(key)
+
+    def setting(self, key: str, value: str) -> str:
+        """A ConfigMap's value. One that is right may be told, though the password be the same word."""
+        if any(value in names.get(key, ()) for names in self.told.values()):
+            return value
+        unknown = self.blind and not self.declared(key)
+        return MASK if unknown or self.hidden(key) else self.redaction.text(value)
+
+    def running(self) -> dict[tuple[str, str], int]:
+        """The processes of this node's containers."""
+        try:
+            return main_processes(self.proc)
+        except OSError as error:
+            self.errors.append({"about": self.proc, "why": str(error), "kind": "status"})
+            return {}
 
     def workload(self, item: Object) -> Object:
-        """A workload. Values of its plain variables that are secret by name do not leave."""
+        """A workload. Of its plain variables only the values that were asked for leave."""
         facts = workload_facts(item)
         for part in ("containers", "initContainers"):
             for container in facts["spec"].get("template", {}).get("spec", {}).get(part) or []:
+                told = self.names_told(str(container.get("name")))
                 for variable in container.get("env") or []:
-                    if variable.get("value") and self.secret_name(str(variable.get("name"))):
-                        variable["value"] = "***"
+                    if variable.get("value") and str(variable.get("name")) not in told:
+                        variable["value"] = MASK
+        facts["spec"] = named_out(facts["spec"], told=frozenset().union(*self.told.values()))
         return facts
 
     def compared(self, pods: list[Object], maps: Mapping[str, Mapping[str, str]]) -> tuple[Object, Object]:
@@ -196,14 +281,13 @@ class Collector:
                    for one in self.secrets}
         found: dict[str, dict[str, dict[str, dict[str, str]]]] = {"Secret": {}, "ConfigMap": {}}
         mine = [pod for pod in pods if pod["metadata"].get("namespace") == self.namespace]
-        processes = {identity: pid for (_, identity), pid in main_processes(self.proc).items()} if mine else {}
         for pod in mine:
             for status in (pod.get("status") or {}).get("containerStatuses") or []:
                 if "running" not in (status.get("state") or {}):
                     continue
                 spec: Object = next((one for one in pod["spec"]["containers"] if one["name"] == status["name"]), {})
                 identity = str(status.get("containerID") or "").rpartition("//")[2]
-                pid = processes.get(identity)
+                pid = self.processes.get(identity)
                 real = self.environ(pid) if pid else None
                 begun: dict[str, str] | None = None
                 for variable, (kind, owner, key) in sources(spec, secrets, maps).items():
@@ -227,21 +311,37 @@ class Collector:
 
     # --- words ----------------------------------------------------------------------------------
 
-    def messages(self, pods: list[Object]) -> None:
-        """Take secrets out of what pods say; names and digests stay as they are."""
-        for pod in pods:
-            pod["message"] = self.redaction.text(pod["message"])
-            for condition in pod["conditions"].values():
-                condition["message"] = self.redaction.text(condition["message"])
+    def said(self, text: str) -> str:
+        """What somebody says, without secrets. The kubelet keeps only the end of what a container leaves behind."""
+        return "" if self.blind else self.words.text(text, broken=len(text) >= MESSAGE_CHARACTERS)
+
+    def messages(self, facts: Object) -> None:
+        """Take secrets out of what the system says; names and digests stay as they are."""
+        for pod in facts["pods"]:
+            pod["message"] = self.said(pod["message"])
             for container in pod["containers"]:
-                container["message"] = self.redaction.text(container["message"])
-                container["last"]["message"] = self.redaction.text(container["last"]["message"])
+                # What a container leaves behind is the end of its log.
+                own = pod["namespace"] in self.spaces or container["state"] != "terminated"
+                container["message"] = self.said(container["message"]) if own else ""
+                container["last"]["message"] = self.said(container["last"]["message"]) \
+                    if pod["namespace"] in self.spaces else ""
+        for one in (*facts["pods"], *facts["workloads"]):
+            for condition in one["conditions"].values():
+                condition["message"] = self.said(condition["message"])
+        for one in facts["nodes"]:
+            one["why"] = self.said(one["why"])
+        for one in facts["events"]:
+            one["message"] = self.said(one["message"])
+        for one in facts["sealed_secrets"].values():
+            one["why"] = self.said(one["why"])
 
     def logs(self, pods: list[Object]) -> None:
         """Ends of the logs of containers that fail, and of those that were asked for."""
+        if self.blind:
+            return
         asked = set(self.request.get("logs") or ())
         left = int(self.request.get("log_limit", MOST_LOGS))
-        for pod in pods:
+        for pod in (one for one in pods if one["namespace"] in self.spaces):
             for container in pod["containers"]:
                 wanted = pod["namespace"] == self.namespace and container["name"] in asked
                 if not container["started_once"] or not (wanted or (left > 0 and failing(pod, container, self.now))):
@@ -249,12 +349,15 @@ class Collector:
                 left -= not wanted
                 before = failing(pod, container, self.now) and container["state"] == "running" and \
                     container["restarts"] > 0
-                container["log"] = self.log(pod, container, before, ASKED_LINES if wanted else LOG_LINES)
+                log = self.log(pod, container, before, ASKED_LINES if wanted else LOG_LINES)
+                # One that is empty was read as well: the kubelet may just have begun a new one.
+                container["log"], container["log_read"] = log or [], log is not None
 
-    def log(self, pod: Object, container: Object, before: bool, lines: int) -> list[str]:
-        """The last lines, and what is telling of those that came before them."""
-        text = log_of_this_node(Path(self.pod_logs, f"{pod['namespace']}_{pod['name']}_{pod['uid']}",
-                                     container["name"], f"{container['restarts'] - before}.log"), lines)
+    def log(self, pod: Object, container: Object, before: bool, lines: int) -> list[str] | None:
+        """The last lines, and what is telling of those that came before them; None when it could not be read."""
+        here = log_end(Path(self.pod_logs, f"{pod['namespace']}_{pod['name']}_{pod['uid']}",
+                            container["name"], f"{container['restarts'] - before}.log"), LOG_BYTES)
+        text = None if here is None else "\n".join(here[-lines:])
         if text is None and not self.problem:
             try:
                 text = self.api.text(
@@ -265,13 +368,19 @@ class Collector:
                 # That is the kubelet's matter, through which the API server asks for it. A pod that has gone since it
                 # was listed has no log to miss.
                 if problem.kind != "missing":
-                    self.errors.append({"about": f"log of {pod['namespace']}/{pod['name']}", "why": str(problem),
+                    self.errors.append({"about": f"log of {pod['namespace']}/{pod['name']}", "why": problem.whole,
                                         "kind": problem.kind})
-        # A line that was cut off may end in a part of a secret, which nothing would know.
-        cut = -1 if len((text or "").encode(errors="replace")) >= LOG_BYTES else None
-        found = [self.redaction.text(line) for line in (text or "").splitlines()[:cut] if line.strip()]
-        older = [line for line in found[:-LOG_LINES] if TELLING.search(line)]
-        return [line[:LINE_CHARACTERS] for line in (*older[-TELLING_LINES:], *found[-LOG_LINES:])]
+        if text is None:
+            return None
+        # Whole, for a secret may have several lines; and what lies before the first one nobody knows.
+        clean = self.words.text(text, broken=True)
+        # A line that was cut off says nothing.
+        cut = -1 if here is None and len((text).encode(errors="replace")) >= LOG_BYTES else None
+        found = [line for line in clean.splitlines()[:cut] if line.strip()]
+        last = max(0, len(found) - LOG_LINES)
+        shown = {*[at for at in range(last) if TELLING.search(found[at])][-TELLING_LINES:],
+                 *[at for at in range(last) if self.telling.search(found[at])][-1:], *range(last, len(found))}
+        return [found[at][:LINE_CHARACTERS] for at in sorted(shown)]
 
     def pages(self, services: list[Object], pods: list[Object]) -> Object:
         """What a Service answers at its address; where it leads to nobody, what a pod says by which it is not ready."""
@@ -289,7 +398,8 @@ class Collector:
         for path in wanted["paths"]:
             answer: Object = page(address, int(wanted["port"]), path) if address else {
                 "status": None, "body": "", "seconds": 0.0, "why": f"Service {wanted['service']} leads to no pod"}
-            answer["body"] = self.redaction.text(answer["body"])[:PAGE_CHARACTERS]
+            answer["body"] = "" if self.blind else self.words.cut(
+                answer["body"], PAGE_CHARACTERS, broken=len(answer["body"]) >= PAGE_BYTES // 4)
             found[path] = {**answer, "through": through}
         return found
 
@@ -301,7 +411,7 @@ class Collector:
             return None
         newest, files, size = 0.0, 0, 0
         end = time.monotonic() + WALK_SECONDS
-        for folder, _, names in os.walk(volume["path"]):
+        for folder, _, names in os.walk(volume["path"], onerror=self.unread):
             if time.monotonic() > end:
                 self.errors.append({"about": "jsonl", "why": f"not all of {volume['path']} could be looked at in "
                                     f"{WALK_SECONDS:g} s", "kind": "timeout"})
@@ -314,10 +424,10 @@ class Collector:
         return {"newest": newest or None, "files": files, "bytes": size}
 
 
-AS_THEY_ARE = {"now", "namespace", "node", "nodes", "pods", "volumes", "claims", "storage_classes", "services",
-               "secrets", "environment", "settings", "images", "jsonl"}
-"""Facts of names, numbers and digests: a short secret would only be found in them by chance. The words that pods say
-are looked through one by one."""
+AS_THEY_ARE = {"now", "namespace", "config_maps", "node", "nodes", "pods", "volumes", "claims", "storage_classes",
+               "services", "secrets", "environment", "settings", "images", "jsonl"}
+"""Facts of names, numbers and digests: a short secret would only be found in them by chance. The words that pods say,
+and settings, are looked through one by one."""
 
 
 # --- objects --------------------------------------------------------------------------------------
@@ -426,6 +536,19 @@ def pod_facts(item: Object) -> Object:
     }
 
 
+def named_out(value: Any, told: frozenset[str]) -> Any:  # noqa: ANN401 - JSON
+    """A specification without what stands beside a name that looks secret: headers of a probe, ``--password`` and what
+    follows it."""
+    if isinstance(value, dict):
+        secret = "value" in value and is_secret(str(value.get("name"))) and value.get("name") not in told
+        return {key: MASK if secret and key == "value" else named_out(one, told) for key, one in value.items()}
+    if isinstance(value, list):
+        return [MASK if isinstance(one, str) and at and isinstance(before := value[at - 1], str)
+                and re.fullmatch(r"--?[\w-]+", before) and is_secret(before) else named_out(one, told)
+                for at, one in enumerate(value)]
+    return value
+
+
 def container_facts(item: Object, init: bool) -> Object:
     state: Object = item.get("state") or {}
     kind = next(iter(state), "waiting")
@@ -493,14 +616,21 @@ def claim_facts(item: Object) -> Object:
     }
 
 
-def volume_facts(item: Object, mine: str) -> Object:
+def folder_there(path: str, unread: Callable[[OSError], None]) -> bool | None:
+    """Whether a folder is there; None when nobody can say, as on a disk that does not answer."""
+    try:
+        return stat.S_ISDIR(os.stat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        unread(error)
+        return None
+
+
+def volume_facts(item: Object, mine: str, unread: Callable[[OSError], None]) -> Object:
     spec = item.get("spec") or {}
     claim = spec.get("claimRef") or {}
-    path = str((spec.get("local") or spec.get("hostPath") or {}).get("path") or "")
-    terms = ((spec.get("nodeAffinity") or {}).get("required") or {}).get("nodeSelectorTerms") or []
-    nodes = [value for term in terms for one in term.get("matchExpressions") or []
-             if one.get("key") == "kubernetes.io/hostname" for value in one.get("values") or []]
-    node = str(nodes[0]) if nodes else ""
+    path, node = path_of(item), node_of(item)
     return {
         "name": name(item), "phase": str((item.get("status") or {}).get("phase") or ""),
         "claim": f"{claim.get('namespace')}/{claim.get('name')}" if claim else "",
@@ -508,7 +638,7 @@ def volume_facts(item: Object, mine: str) -> Object:
         "path": path, "node": node, "class": str(spec.get("storageClassName") or ""),
         "reclaim": str(spec.get("persistentVolumeReclaimPolicy") or ""),
         # Only this node can say whether a folder of this node is there.
-        "folder": Path(path).is_dir() if path and mine and node == mine else None,
+        "folder": folder_there(path, unread) if path and mine and node == mine else None,
     }
 
 
@@ -588,33 +718,6 @@ def recent(events: list[Object], now: float) -> list[Object]:
     return found[:MOST_EVENTS]
 
 
-# --- logs -----------------------------------------------------------------------------------------
-
-
-def log_of_this_node(path: Path, lines: int) -> str | None:
-    """The end of a log as the kubelet keeps it (time, stream, F for a whole line or P for a part of one, text).
-
-    None when it is not there: its pod is on another node.
-    """
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - LOG_BYTES))
-            # The first line was cut off, unless the file begins with it.
-            raw = file.read(LOG_BYTES).split(b"\n")[size > LOG_BYTES:]
-    except OSError:
-        return None
-    found, part = [], ""
-    for line in raw:
-        words = line.decode(errors="replace").split(" ", 3)
-        if len(words) == 4:
-            part += words[3]
-            if words[2] != "P":
-                found.append(part)
-                part = ""
-    return "\n".join(found[-lines:])
-
-
 # --- processes ------------------------------------------------------------------------------------
 
 
@@ -651,7 +754,7 @@ def page(address: str, port: int, path: str) -> Object:
     try:
         connection.request("GET", path, headers={"Connection": "close"})
         answer = connection.getresponse()
-        status, body = answer.status, answer.read(65536).decode(errors="replace")
+        status, body = answer.status, answer.read(PAGE_BYTES).decode(errors="replace")
     except TimeoutError:
         why = f"{address}:{port} did not answer within {PAGE_SECONDS:g} s"
     except (OSError, http.client.HTTPException) as error:

@@ -10,7 +10,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from .redact import is_secret
@@ -18,6 +18,8 @@ from .redact import is_secret
 PROC = "/proc"
 LOGS = "/var/log/pods"
 """The kubelet's folders of logs, which bear the names of namespace, pod and container."""
+
+Told = Callable[[Mapping[str, Any]], Iterable[str]]
 
 _UID = r"([0-9a-f]{8}[-_](?:[0-9a-f]{4}[-_]){3}[0-9a-f]{12}|[0-9a-f]{32})"
 _GROUP = re.compile(rf"kubepods\S*?pod{_UID}(?:\.slice)?/(?:[\w-]*-)?([0-9a-f]{{64}})(?:\.scope)?")
@@ -35,14 +37,16 @@ PAUSE = "pause"
 
 
 def containers(
-    secret_names: Iterable[str] = (), ids: Iterable[str] | None = None, *, proc: str = PROC, logs: str = LOGS,
-    bundles: str = BUNDLES, errors: list[dict[str, str]] | None = None,
+    secret_names: Iterable[str] = (), ids: Iterable[str] | None = None, *, told: Told = lambda _one: (),
+    proc: str = PROC, logs: str = LOGS, bundles: str = BUNDLES, errors: list[dict[str, str]] | None = None,
 ) -> list[dict[str, Any]]:
     """ContainerFacts of the running containers, without ``inside``, in the order of their start.
 
     :param secret_names: shell patterns of variables whose values are not told, besides those whose names say so
         (``redact.SECRET_NAMES``), which never are.
     :param ids: only these containers, by their full id.
+    :param told: names of the variables of a container (ContainerFacts without ``environment``) whose values are told;
+        of all others only the names are.
     :param errors: what could not be read is added here.
     :returns: ContainerFacts; besides, ``name`` (of the container), ``pod``, ``namespace`` and ``given``: names of the
         variables that the container was started with, of which a program may have dropped some. Empty when unknown.
@@ -56,7 +60,8 @@ def containers(
         if wanted is not None and name not in wanted:
             continue
         try:
-            one = process(pid, patterns, places, proc)
+            one = process(pid, places, proc)
+            variables = environ(pid, proc)
             started = int(read(f"{proc}/{pid}/stat").rpartition(")")[2].split()[19]) / ticks
         except (OSError, ValueError, IndexError, KeyError) as error:
             # A process that has ended meanwhile is no error: the container is not running.
@@ -66,14 +71,16 @@ def containers(
         if os.path.basename(one["command"]) == PAUSE:
             continue
         namespace, pod_name = pods.get(pod, ("", ""))
-        found.append({"id": name, "pod_uid": pod, "namespace": namespace, "pod": pod_name,
-                      "started": round(began + started, 2), **one, "given": sorted(given(name, bundles))})
+        known = {"id": name, "pod_uid": pod, "namespace": namespace, "pod": pod_name,
+                 "started": round(began + started, 2), **one, "given": sorted(given(name, bundles))}
+        shown = {key for key in told(known) if not is_secret(key, patterns)}
+        found.append({**known, "environment": {key: printable(value) if key in shown else None
+                                               for key, value in sorted(variables.items())}})
     return sorted(found, key=lambda one: (one["started"], one["id"]))
 
 
-def process(pid: int, patterns: Iterable[str], places: Mapping[str, list[tuple[str, str]]], proc: str = PROC,
-            ) -> dict[str, Any]:
-    """What one process has.
+def process(pid: int, places: Mapping[str, list[tuple[str, str]]], proc: str = PROC) -> dict[str, Any]:
+    """What one process has, its variables excepted.
 
     :param places: of the node's own mounts, from :func:`own_mounts`.
     :raises OSError, ValueError, KeyError: it has ended, or is not readable.
@@ -88,8 +95,6 @@ def process(pid: int, patterns: Iterable[str], places: Mapping[str, list[tuple[s
         "no_new_privs": status.get("NoNewPrivs") == "1",
         "capabilities": {"effective": int(status["CapEff"], 16), "permitted": int(status["CapPrm"], 16),
                          "bounding": int(status["CapBnd"], 16)},
-        "environment": {key: None if is_secret(key, patterns) else printable(value)
-                        for key, value in sorted(environ(pid, proc).items())},
         "mounts": [one for one in mounted if one["target"] != "/"],
         "root_read_only": any(one["read_only"] for one in mounted if one["target"] == "/"),
     }
@@ -191,13 +196,46 @@ def log_tail(one: Mapping[str, Any], limit: int = 65536, logs: str = LOGS) -> li
     folder = f"{logs}/{one['namespace']}_{one['pod']}_{one['pod_uid']}/{one['name']}"
     try:
         newest = max((int(entry[:-4]), entry) for entry in os.listdir(folder) if re.fullmatch(r"\d+\.log", entry))[1]
-        with open(f"{folder}/{newest}", "rb") as file:
-            file.seek(max(0, os.path.getsize(f"{folder}/{newest}") - limit))
-            text = file.read(limit).decode("utf-8", "replace")
     except (OSError, ValueError):
         return []
-    # Time, stream and a mark of whether the line is whole stand before what the container wrote.
-    return [words[3] for line in text.splitlines() if len(words := line.split(" ", 3)) == 4]
+    return log_end(f"{folder}/{newest}", limit) or []
+
+
+def log_end(path: str | os.PathLike[str], limit: int) -> list[str] | None:
+    """The last lines of a log as the kubelet keeps it: time, stream, F for the end of a line or P for a part of one,
+    text.
+
+    Lines are whole: of one that was cut off, be it in a part before, nothing is told, for it may begin or end within a
+    secret.
+
+    :param limit: bytes that are read.
+    :returns: None when it is not there: its pod is on another node.
+    """
+    try:
+        with open(path, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - limit))
+            raw = file.read(limit).decode("utf-8", "replace").split("\n")
+    except OSError:
+        return None
+    cut = size > limit
+    found: list[str] = []
+    parts: dict[str, str] = {}
+    # Where the reading begins nobody knows what came before, until each stream has ended a line.
+    begun: set[str] = set()
+    for line in raw[cut:-1]:
+        words = line.split(" ", 3)
+        if len(words) != 4:
+            continue
+        _, stream, mark, text = words
+        if mark.startswith("P"):
+            parts[stream] = parts.get(stream, "") + text
+            continue
+        whole = parts.pop(stream, "") + text
+        if not cut or stream in begun:
+            found.append(whole)
+        begun.add(stream)
+    return found
 
 
 def read(path: str, errors: str = "replace") -> str:

@@ -6,13 +6,14 @@ baseline, is taken at the end of a provision and lies on the node. The same code
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import re
 import secrets
 import tempfile
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from . import drift_cluster, drift_node
@@ -26,7 +27,9 @@ SETTINGS = "/usr/local/lib/observer-node/watch.json"
 SERVER_UNIT = "/etc/systemd/system/k3s.service"
 """An agent has another one, and no objects."""
 
-FORMAT = 1
+FORMAT = 2
+OLDER = (1,)
+"""Formats that are still compared with, as far as they go; see :func:`_as_of`."""
 
 State = dict[str, Any]
 Drift = dict[str, Any]
@@ -39,6 +42,11 @@ PARTS = {"object": (), "file": ("files",), "package": ("packages",), "service": 
 
 MOST_FIELDS = 20
 """Fields of one object that are told."""
+
+OBJECTS = "objects of the cluster"
+
+OLD_UNITS = re.compile(r"/etc/systemd/system/(dbus-org|snap[.-]).*")
+"""What no look of format 1 saw."""
 
 AGAIN = "ansible-playbook site.yml -i inventories/<env>"
 
@@ -77,7 +85,8 @@ def snapshot(
             api or Api(), key.encode(), ((baseline or {}).get("cluster") or {}).get("objects"))
     except ApiProblem as problem:
         server = problem.kind != "none" or os.path.exists(drift_node.inside(root, SERVER_UNIT))
-        cluster = {"answers": False, "why": str(problem), "objects": None, "errors": [], "server": server}
+        cluster = {"answers": False, "why": str(problem), "objects": None, "errors": [], "server": server,
+                   "api": problem.kind in ("forbidden", "missing", "status")}
     return {"format": FORMAT, "at": int(time.time()), "key": key, "node": node, "cluster": cluster}
 
 
@@ -88,7 +97,27 @@ def read_baseline(path: str = BASELINE) -> State | None:
             found = json.load(file)
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) and found.get("format") == FORMAT else None
+    return found if isinstance(found, dict) and found.get("format") in (FORMAT, *OLDER) else None
+
+
+def settled(last: Mapping[str, Any] | None, look: Callable[[Mapping[str, Any] | None], State] = snapshot,
+            pauses: Sequence[float] = (1, 3)) -> State:
+    """A look for a baseline: once more, after each of these pauses (s), while a whole part could not be read. What is
+    not in a baseline is not compared until the next one."""
+    now = look(last)
+    for pause in pauses:
+        if not missing(now):
+            break
+        time.sleep(pause)
+        now = look(last)
+    return now
+
+
+def missing(state: Mapping[str, Any]) -> list[str]:
+    """Parts of a state that could not be read."""
+    cluster = state["cluster"]
+    return [*(part for parts in PARTS.values() for part in parts if state["node"].get(part) is None),
+            *(["objects"] if cluster["objects"] is None and cluster.get("server", True) else [])]
 
 
 def record(
@@ -97,6 +126,7 @@ def record(
     """The next baseline, and what it accepts: what came about beside the declared things since the last one.
 
     Objects that nobody declared stay drift. That is known by their managers; where an object has none it is noted.
+    A part that could not be read is taken over from the last baseline; that it could not stays among its errors.
 
     :param ran: roles that the run had, when it had not all of them. What the others declare has not been mended, and
         is compared with the last baseline still.
@@ -107,6 +137,12 @@ def record(
     for title, item in (now["cluster"]["objects"] or {}).items():
         if not item["managed"] and title in strangers:
             item["stray"] = True
+    if last:
+        for part in missing(now):
+            where = "cluster" if part == "objects" else "node"
+            now[where][part] = copy.deepcopy((last.get(where) or {}).get(part))
+            if part in ("files", "keys"):  # with what could not be seen of it
+                now["node"]["blind"] = copy.deepcopy(last["node"].get("blind") or {})
     if last and ran is not None:
         _keep(last, now, ran)
     return {**now, "release": release, "commit": commit, "accepted": list(map(line, accepted))}, accepted
@@ -123,7 +159,12 @@ def _keep(last: Mapping[str, Any], now: State, ran: Collection[str]) -> None:
                 after.pop(name, None)
                 after.update({name: before[name]} if name in before else {})
     if "node" not in ran:
-        new["kernel"], new["firewall"] = old["kernel"], old["firewall"]
+        rules = new["firewall"] or {}
+        # Of filters that the last baseline knew nothing of there is nothing to take over.
+        unknown = set(rules) - set(_as_of(last, new)["firewall"] or {})
+        new["kernel"] = old["kernel"] if old["kernel"] is not None else new["kernel"]
+        new["firewall"] = {**old["firewall"], **{chain: rules[chain] for chain in unknown}} \
+            if old["firewall"] is not None else new["firewall"]
     objects = now["cluster"]["objects"]
     for title, item in (last["cluster"]["objects"] or {}).items() if objects is not None else ():
         if item["ours"] and not objects.get(title, {}).get("ours"):
@@ -154,9 +195,9 @@ def write_file(path: str, text: str, mode: int) -> None:
 
 def compare(baseline: Mapping[str, Any], now: Mapping[str, Any]) -> list[Drift]:
     """What differs, what is ours first. A part that could not be read in one of the two is not compared."""
-    before, after = baseline.get("node") or {}, now.get("node") or {}
+    before, after = baseline.get("node") or {}, _as_of(baseline, now.get("node") or {})
     found = [
-        *_objects((baseline.get("cluster") or {}).get("objects"), (now.get("cluster") or {}).get("objects")),
+        *_objects(baseline.get("cluster") or {}, now.get("cluster") or {}),
         *_parts(before, after, "files", _files), *_parts(before, after, "services", _services),
         *_parts(before, after, "accounts", _accounts), *_parts(before, after, "keys", _keys),
         *_parts(before, after, "firewall", _firewall), *_parts(before, after, "kernel", _kernel),
@@ -165,18 +206,57 @@ def compare(baseline: Mapping[str, Any], now: Mapping[str, Any]) -> list[Drift]:
     return sorted(found, key=lambda one: (not one["ours"], one["code"], one["subject"], one["what"]))
 
 
-def unlooked(now: Mapping[str, Any]) -> list[dict[str, str]]:
-    """What could not be looked at: ``about`` and ``why``. An agent has no objects to look at."""
+def unlooked(now: Mapping[str, Any], baseline: Mapping[str, Any] | None = None) -> list[dict[str, str]]:
+    """What could not be looked at: ``about`` and ``why``. An agent has no objects to look at.
+
+    :param baseline: what ``now`` is compared with: what was not looked at then is compared with nothing, or with what
+        was before that; ``command`` says how that is mended.
+    """
     cluster = now.get("cluster") or {}
     found = [*((now.get("node") or {}).get("errors") or []), *(cluster.get("errors") or [])]
     if not cluster.get("answers") and cluster.get("server", True):
-        found.insert(0, {"about": "objects of the cluster", "why": str(cluster.get("why") or "nothing is known")})
-    return found
+        found.insert(0, {"about": OBJECTS, "why": str(cluster.get("why") or "nothing is known")})
+    if not baseline:
+        return found
+    told = {one["about"] for one in found}
+    if baseline.get("format") in OLDER:
+        found.append({"about": "the baseline", "command": AGAIN,
+                      "why": "an older version wrote it, and what it knew nothing of is not compared; the next"
+                             " provision writes a new one"})
+    # Servers have become agents, and agents servers.
+    then = [one for one in unlooked(baseline) if one["about"] != OBJECTS or cluster.get("server", True)]
+    if (baseline.get("cluster") or {}).get("objects") is None and cluster.get("objects") is not None \
+            and OBJECTS not in {one["about"] for one in then}:
+        then.append({"about": OBJECTS, "why": "there were none"})
+    return [*found, *({"about": one["about"], "command": AGAIN,
+                       "why": f"the last provision could not read it ({one['why']}); the next one records it"}
+                      for one in then if one["about"] not in told)]
+
+
+def _as_of(baseline: Mapping[str, Any], node: Mapping[str, Any]) -> dict[str, Any]:
+    """A node's state as a look of the baseline's format would have seen it."""
+    if baseline.get("format") not in OLDER:
+        return dict(node)
+    files, services, firewall = (node.get(part) for part in ("files", "services", "firewall"))
+    return {**node,
+            "files": files and {path: one for path, one in files.items() if not OLD_UNITS.fullmatch(path)},
+            "services": services and {
+                **services, "states": {name: one for name, one in services["states"].items()
+                                       if not name.startswith("snap")},
+                "running": [name for name in services["running"] if not name.startswith("snap")]},
+            "firewall": firewall and {chain: rules for chain, rules in firewall.items()
+                                      if chain.startswith(("IPv4 ", "IPv6 "))}}
 
 
 def _parts(before: Mapping[str, Any], after: Mapping[str, Any], name: str, compared: Any) -> Iterator[Drift]:  # noqa: ANN401
-    if before.get(name) is not None and after.get(name) is not None:
-        yield from compared(before[name], after[name])
+    """What is compared of a part: what was seen, or not found, both times."""
+    old, new = before.get(name), after.get(name)
+    if name in ("files", "keys") and old is not None and new is not None:
+        hidden = {one for one in {*old, *new} if drift_node.unseen(before, one) or drift_node.unseen(after, one)
+                  or (one not in old and name == "files" and drift_node.beyond(before, one))}
+        old, new = ({one: what for one, what in part.items() if one not in hidden} for part in (old, new))
+    if old is not None and new is not None:
+        yield from compared(old, new)
 
 
 def _drift(
@@ -200,11 +280,13 @@ def _kubectl(title: str, verb: str = "get", end: str = "-o yaml --show-managed-f
     return f"sudo kubectl {f'-n {namespace} ' if namespace else ''}{verb} {kind.lower()} {name} {end}".strip()
 
 
-def _objects(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> Iterator[Drift]:
+def _objects(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Drift]:
+    after = now.get("objects")
     if after is None:
         return
-    known = before or {}
-    strangers = {title: item for title, item in after.items() if _undeclared(title, item, known)}
+    known = before.get("objects") or {}
+    strangers = {title: item for title, item in after.items()
+                 if _undeclared(title, item, known) and (item["by"] or _listed(before, title))}
     new_namespaces = {title.partition(" ")[2] for title in strangers if title.startswith("Namespace ")}
     told: dict[str, list[str]] = {}
     for title, item in sorted(strangers.items()):
@@ -223,8 +305,13 @@ def _objects(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) 
         if title not in strangers:
             yield from _edits(title, known.get(title), item)
     for title, item in sorted(known.items()):
-        if item.get("ours") and title not in after:
+        if item.get("ours") and title not in after and _listed(now, title):
             yield _drift(4, "object", title, "gone", "there", "none", AGAIN, ours=True)
+
+
+def _listed(cluster: Mapping[str, Any], title: str) -> bool:
+    """Whether a look saw the objects of this one's kind. A kind that is gone from the cluster has none."""
+    return not cluster.get("errors") or title.partition(" ")[0] in cluster.get("kinds", (title.partition(" ")[0],))
 
 
 def _undeclared(title: str, item: Mapping[str, Any], known: Mapping[str, Any]) -> bool:
@@ -360,7 +447,15 @@ def _ports(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Drif
 def _firewall(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Drift]:
     for chain, old, new in _differences(before, after):
         family, table, name = chain.split(" ", 2)
-        look = f"sudo {'iptables' if family == 'IPv4' else 'ip6tables'} -t {table} -S {name}"
+        if family == "nft":
+            look = f"sudo nft list table {table} {name}"
+            if old is None or new is None:
+                what = ("new", "none", "there") if old is None else ("gone", "there", "none")
+                yield _drift(18, "firewall", chain, *what, look)
+                continue
+        else:
+            program = family.replace("IPv4", "iptables").replace("IPv6", "ip6tables")
+            look = f"sudo {program} -t {table} -S {name}"
         gone = [rule for rule in old or [] if rule not in (new or [])]
         come = [rule for rule in new or [] if rule not in (old or [])]
         mark = bool(re.search(r"OBSERVER-NODE", " ".join([chain, *gone, *come])))

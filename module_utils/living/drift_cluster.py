@@ -31,8 +31,10 @@ SYSTEM = re.compile(
 )
 """Managers whose fields are results, not edits (``controller`` is sealed-secrets' program)."""
 
+SECRETS = "/api/v1/secrets"
+
 KINDS = (
-    "/api/v1/namespaces", "/api/v1/nodes", "/api/v1/persistentvolumes", "/api/v1/secrets", "/api/v1/configmaps",
+    "/api/v1/namespaces", "/api/v1/nodes", "/api/v1/persistentvolumes", SECRETS, "/api/v1/configmaps",
     "/api/v1/serviceaccounts", "/api/v1/services", "/api/v1/pods", "/api/v1/persistentvolumeclaims",
     "/api/v1/resourcequotas", "/api/v1/limitranges", "/api/v1/replicationcontrollers", "/apis/apps/v1/deployments",
     "/apis/apps/v1/statefulsets", "/apis/apps/v1/daemonsets", "/apis/apps/v1/replicasets", "/apis/batch/v1/jobs",
@@ -77,13 +79,15 @@ def snapshot(api: Reads, key: bytes, known: Mapping[str, Any] | None = None) -> 
     Objects that a controller made for another object are left out, as is what every cluster has from the start. Each of
     the rest, by its title: ``ours``, ``uid``, ``created`` (epoch), ``fields`` of ours with their values and the
     ``sets`` of fields that they are, ``others``: who else wrote which fields, ``by``: who made an object that is not
-    ours, ``unowned``: what is in fields that were ours and now are nobody's.
+    ours, ``unowned``: what is in fields that were ours and now are nobody's. ``kinds`` are those that were listed.
 
     :param key: hides values: of a secret only a keyed hash is kept.
     :param known: the objects of an earlier snapshot.
-    :raises ApiProblem: the API server does not answer.
+    :raises ApiProblem: the API server does not answer, or does not list the Secrets: who does not know what is secret
+        can show nothing.
     """
     errors = []
+    kinds: set[str] = set()
     items: list[tuple[str, Object]] = []
     secrets: dict[str, bool] = {}
     paths = list(KINDS)
@@ -92,12 +96,13 @@ def snapshot(api: Reads, key: bytes, known: Mapping[str, Any] | None = None) -> 
         try:
             listing = api.get(path)
         except ApiProblem as error:
-            if not error.server or error.kind in ("unauthorized", "certificate"):
+            if not error.server or error.kind in ("unauthorized", "certificate") or path == SECRETS:
                 raise
             if error.kind != "missing":
                 errors.append({"about": path, "why": str(error)})
             continue
         kind = str(listing.get("kind", "")).removesuffix("List")
+        kinds.add(kind)
         for item in listing.get("items") or []:
             if kind == "Secret":
                 secrets |= values_of(item)
@@ -108,7 +113,7 @@ def snapshot(api: Reads, key: bytes, known: Mapping[str, Any] | None = None) -> 
     # The database's user may well be called like the app, and then everybody knows it.
     names = " ".join(title(kind, item) for kind, item in items)
     hidden = {value for value, certain in secrets.items() if certain or value not in names}
-    return {"answers": True, "why": "", "errors": errors,
+    return {"answers": True, "why": "", "errors": errors, "kinds": sorted(kinds),
             "objects": {title(kind, item): describe(kind, item, key, hidden, (known or {}).get(title(kind, item)))
                         for kind, item in items}}
 

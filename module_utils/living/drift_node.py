@@ -7,6 +7,7 @@ that nobody has touched are equal: an hour of running or a reboot makes no diffe
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 import hmac
 import os
@@ -14,7 +15,9 @@ import re
 import stat
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, BinaryIO
+
+from .firewall import PROGRAMS, SEARCH_PATH, native, saved
 
 State = dict[str, Any]
 Runner = Callable[[Sequence[str]], str]
@@ -41,7 +44,10 @@ ROLES = {
     "local_path": r"/opt/local-path-provisioner",
     "config_dir": r"/opt/platform(/[\w-]+){0,3}",
     "watch": r"/etc/observer-node/watch\.json|/etc/systemd/system/observer-watch\.(service|timer)"
-             r"|/usr/local/lib/observer-node(/.*)?",
+             r"|/usr/local/lib/observer-node(/(__main__\.py|watch\.json|living(/.*)?))?",
+    "backup": r"/etc/observer-node/backup(/[\w.]+)?|/usr/local/bin/(restic|observer-receiver|observer-prune)"
+              r"|/etc/systemd/system/observer-backup-\w+\.(service|timer)"
+              r"|/usr/local/lib/observer-node/backup(_run\.py|(/.*)?)",
 }
 """What each role declares on a node, and so mends."""
 
@@ -50,14 +56,19 @@ OURS = re.compile("|".join(f"({pattern})" for pattern in ROLES.values()))
 OUR_UNITS = re.compile(r"(k3s|k3s-agent|observer-[\w-]+)\.(service|timer)")
 
 LEFT_OUT = re.compile(
-    # Links that only say what is enabled or masked are the services' part; snaps update themselves.
-    r"/etc/systemd/system/([^/]+\.(wants|requires|upholds)(/.*)?|(dbus-org|snap[.-]).*|snap\..*)"
+    # Links that only say what is enabled or masked are the services' part.
+    r"/etc/systemd/system/[^/]+\.(wants|requires|upholds)(/.*)?"
     r"|/etc/systemd/user/[^/]+\.wants(/.*)?"
     r"|/var/lib/rancher/k3s/agent/images/\.cache\.json"
     r"|.*/(__pycache__|\.placeholder)(/.*)?"
     # Half a file of ours that is being written.
     r"|.*/\.observer-node-[^/]*"
 )
+
+UNITS = "/etc/systemd/system"
+ALIAS = re.compile(r"/etc/systemd/(system|user)/dbus-org\.[^/]*")
+OF_PACKAGES = re.compile(r"(/usr)?/lib/systemd/.*")
+OF_SNAPD = re.compile(r"/etc/systemd/(system|user)/snap[.-][^/]*")
 
 NOT_READ = re.compile(r"/etc/rancher/k3s/k3s\.yaml")
 """K3s writes this anew at its starts; who may read it counts all the same."""
@@ -67,6 +78,8 @@ LARGE = 100 * 1024 * 1024
 
 MOST_FILES = 5000
 DEPTH = 8
+MOST_KEYS = 1 << 20
+"""Bytes of one file of keys."""
 
 POWERFUL = ("adm", "admin", "docker", "disk", "lxd", "root", "shadow", "sudo", "wheel")
 """Groups whose members can become root, or read what root reads."""
@@ -79,8 +92,6 @@ COMMANDS = {
     "failed": ("systemctl", "list-units", "--state=failed", "--no-legend", "--no-pager", "--plain"),
     "running": ("systemctl", "list-units", "--type=service,timer", "--state=running,waiting,exited", "--no-legend",
                 "--no-pager", "--plain"),
-    "4": ("iptables-save",),
-    "6": ("ip6tables-save",),
 }
 
 OTHERS_CHAINS = re.compile(r"KUBE-|FLANNEL|CNI-|NETPOL|DOCKER|LIBVIRT|cali-|f2b-")
@@ -97,7 +108,7 @@ def run(argv: Sequence[str]) -> str:
 
     :raises OSError: it is not there, takes more than 20 s or refuses; the message says what it said.
     """
-    environment = {**os.environ, "LC_ALL": "C", "PATH": f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"}
+    environment = {**os.environ, "LC_ALL": "C", "PATH": SEARCH_PATH}
     try:
         done = subprocess.run(list(argv), capture_output=True, text=True, errors="replace", check=False, timeout=20,
                               env=environment, stdin=subprocess.DEVNULL)
@@ -112,7 +123,8 @@ def snapshot(
     key: bytes, known: Mapping[str, Any], places: Sequence[str] = (), storage: str = "/opt/local-path-provisioner",
     root: str = "/", runner: Runner = run,
 ) -> State:
-    """The node's state.
+    """The node's state. ``blind`` is what could not be seen of it: ``paths`` (or ``user`` and a name, for the keys),
+    and the path ``after`` which no other files were looked for.
 
     :param key: what contents are hashed with; without it a hash tells nothing of a secret file.
     :param known: the files of an earlier snapshot with the same key; unchanged large ones are not read again.
@@ -121,7 +133,8 @@ def snapshot(
     :param root: folder that stands for ``/``.
     :param runner: runs a program and returns its output, or raises OSError.
     """
-    state: State = {}
+    blind: State = {"paths": [], "after": ""}
+    state: State = {"blind": blind}
     errors: list[dict[str, str]] = []
 
     def part(name: str, look: Callable[[], Any], empty: Any) -> Any:  # noqa: ANN401 (JSON)
@@ -138,12 +151,12 @@ def snapshot(
     except (OSError, ValueError) as error:
         state["packages"] = None
         errors.append({"about": "packages", "why": str(error)})
-    part("files", lambda: files((*PLACES, *places), (storage,), key, known, pristine, root, errors), {})
-    part("services", lambda: services(runner), {})
+    part("files", lambda: files((*PLACES, *places), (storage,), key, known, pristine, root, errors, blind), {})
+    part("services", lambda: services(runner, root), {})
     part("accounts", lambda: accounts(root), {})
-    part("keys", lambda: keys(root), {})
+    part("keys", lambda: keys(root, errors, blind), {})
     part("ports", lambda: ports(root), {})
-    part("firewall", lambda: firewall(runner), {})
+    part("firewall", lambda: firewall(runner, root), {})
     part("kernel", lambda: kernel(root), {})
     state["errors"] = errors
     return state
@@ -154,27 +167,37 @@ def snapshot(
 
 def files(
     places: Sequence[str], folders: Sequence[str], key: bytes, known: Mapping[str, Any],
-    pristine: Mapping[str, tuple[str, str]], root: str, errors: list[dict[str, str]],
+    pristine: Mapping[str, tuple[str, str]], root: str, errors: list[dict[str, str]], blind: State,
 ) -> State:
     """Files, links and folders of ours below ``places``, by path; ``folders`` are looked at alone.
 
     A file of a package that is as the package has it bears the package's name. Paths that cannot be read are left out
-    and told in ``errors``.
+    and told in ``errors`` and ``blind``. Where there are too many, those that were known are looked at all the same.
     """
     found: State = {}
-    for path in walk(places, root):
-        if len(found) >= MOST_FILES:
-            errors.append({"about": path, "why": f"more than {MOST_FILES} files; the rest was not looked at"})
-            break
+
+    def look(path: str) -> None:
         try:
-            entry = describe(path, key, known.get(path), pristine, root)
-        except FileNotFoundError:
-            continue
+            entry = {} if undeclarable(path, root) else describe(path, key, known.get(path), pristine, root)
+        except (FileNotFoundError, NotADirectoryError):
+            return
         except OSError as error:
             errors.append({"about": path, "why": error.strerror or str(error)})
-            continue
+            blind["paths"].append(path)
+            return
         if entry and (entry["type"] != "folder" or OURS.fullmatch(path)):
             found[path] = entry
+
+    for path in walk(places, root, errors, blind):
+        if len(found) >= MOST_FILES:
+            errors.append({"about": path, "why": f"more than {MOST_FILES} files; the rest was not looked at"})
+            blind["after"] = path
+            break
+        look(path)
+    if blind["after"]:
+        for path in known:
+            if path not in found and not LEFT_OUT.fullmatch(path):
+                look(path)
     for path in folders:
         if os.path.isdir(inside(root, path)):
             found[path] = describe(path, key, None, {}, root)
@@ -192,7 +215,60 @@ def inside(root: str, path: str) -> str:
     return path if root == "/" else root.rstrip("/") + path
 
 
-def walk(places: Sequence[str], root: str) -> Iterator[str]:
+def order(path: str) -> list[str]:
+    """What paths are sorted by: everything below a folder comes right after it."""
+    return path.split("/")
+
+
+def unseen(state: Mapping[str, Any], subject: str) -> bool:
+    """Whether a look could not see a path, or the account that a key is of."""
+    return any(subject == one or subject.startswith((f"{one}/", f"{one}:"))
+               for one in (state.get("blind") or {}).get("paths") or ())
+
+
+def beyond(state: Mapping[str, Any], path: str) -> bool:
+    """Whether a look ended before it came to a path."""
+    last = str((state.get("blind") or {}).get("after") or "")
+    return bool(last) and order(path) >= order(last)
+
+
+def undeclarable(path: str, root: str) -> bool:
+    """Whether a unit is an alias of a package's, or snapd made it for a snap, which updates itself. Its name alone
+    says neither: what it leads to or starts has to."""
+    real = inside(root, path)
+    if ALIAS.fullmatch(path):
+        return os.path.islink(real) and bool(OF_PACKAGES.fullmatch(os.readlink(real)))
+    if not OF_SNAPD.fullmatch(path) or os.path.islink(real):
+        return False
+    try:
+        with opened(real, follow=False) as file:
+            text = file.read(1 << 16).decode(errors="replace")
+    except OSError:
+        return False
+    lines = [line.strip() for line in text.splitlines()]
+    starts = [line.partition("=")[2].lstrip("-@:+! ") for line in lines if line.startswith("Exec")]
+    if path.endswith(".mount"):
+        return not starts and any(line.startswith("What=/var/lib/snapd/snaps/") for line in lines) \
+            and any(line.startswith(("Where=/snap/", "Where=/var/lib/snapd/snap/")) for line in lines)
+    return "X-Snappy=yes" in lines and all(start.startswith("/usr/bin/snap ") for start in starts)
+
+
+def opened(real: str, follow: bool = True) -> BinaryIO:
+    """A regular file, open for reading. What else stands there is not even opened: a pipe would keep us waiting, and
+    some devices do something when they are opened.
+
+    :raises OSError: it is none, or it cannot be read.
+    """
+    place = os.open(real, os.O_PATH | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
+    try:
+        if not stat.S_ISREG(os.fstat(place).st_mode):
+            raise OSError(errno.EINVAL, "it is no file", real)
+        return os.fdopen(os.open(f"/proc/self/fd/{place}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    finally:
+        os.close(place)
+
+
+def walk(places: Sequence[str], root: str, errors: list[dict[str, str]], blind: State) -> Iterator[str]:
     """Every path at and below the places, without following links, in order."""
     def below(path: str, depth: int) -> Iterator[str]:
         if LEFT_OUT.fullmatch(path):
@@ -201,13 +277,18 @@ def walk(places: Sequence[str], root: str) -> Iterator[str]:
         if depth < DEPTH and os.path.isdir(inside(root, path)) and not os.path.islink(inside(root, path)):
             try:
                 names = sorted(os.listdir(inside(root, path)))
-            except OSError:
+            except FileNotFoundError:
+                return
+            except OSError as error:
+                errors.append({"about": path, "why": error.strerror or str(error)})
+                blind["paths"].append(path)
                 return
             for name in names:
                 yield from below(f"{path}/{name}", depth + 1)
 
-    for place in sorted(set(places)):
-        if os.path.lexists(inside(root, place)):
+    for place in sorted(set(places), key=order):
+        inner = any(place.startswith(f"{one.rstrip('/')}/") for one in places)
+        if not inner and os.path.lexists(inside(root, place)):
             yield from below(place, 0)
 
 
@@ -239,7 +320,7 @@ def describe(
                 **({"package": known["package"]} if "package" in known else {})}
     digest, sum_of_package = hmac.new(key, digestmod="sha256"), hashlib.md5(usedforsecurity=False)
     package = pristine.get(path)
-    with open(real, "rb") as file:
+    with opened(real, follow=False) as file:
         while block := file.read(1 << 20):
             digest.update(block)
             if package:
@@ -287,7 +368,7 @@ def _package_time(root: str, name: str, architecture: str) -> int | None:
 # --- services ---------------------------------------------------------------------------------------
 
 
-def services(runner: Runner) -> State:
+def services(runner: Runner, root: str = "/") -> State:
     """Units that are enabled or masked, that have failed, and that run although nobody started them by hand.
 
     :raises OSError: systemd does not answer.
@@ -295,7 +376,7 @@ def services(runner: Runner) -> State:
     states = {}
     for line in runner(COMMANDS["units"]).splitlines():
         name, state = (*line.split(), "", "")[:2]
-        if state in UNIT_STATES and not name.startswith("snap"):
+        if state in UNIT_STATES and not undeclarable(f"{UNITS}/{name}", root):
             states[name] = UNIT_STATES[state]
     failed = [line.split()[0] for line in runner(COMMANDS["failed"]).splitlines() if line.strip()]
     running = []
@@ -340,25 +421,42 @@ def _passwd(root: str) -> Iterator[tuple[str, str, str, str, str]]:
                 yield fields[0], fields[2], fields[3], fields[5], fields[6]
 
 
-def keys(root: str) -> State:
-    """Keys that open an account by SSH, as ``ssh-keygen -l`` names them; ``with options`` when they are restricted."""
+def keys(root: str, errors: list[dict[str, str]], blind: State) -> State:
+    """Keys that open an account by SSH, as ``ssh-keygen -l`` names them; ``with options`` when they are restricted.
+
+    The files are their users', so nothing in them is taken on trust: what is no file or too long is told of.
+    """
     found: State = {}
     for name, _, _, home, _ in _passwd(root):
         for file in ("authorized_keys", "authorized_keys2"):
+            path = f"{home.rstrip('/')}/.ssh/{file}"
             try:
-                with open(inside(root, f"{home.rstrip('/')}/.ssh/{file}"), encoding="utf-8", errors="replace") as lines:
-                    text = lines.read()
-            except (OSError, ValueError):
+                with opened(inside(root, path)) as lines:
+                    # The kernel's own files have no size, and some never end.
+                    size = os.fstat(lines.fileno()).st_size
+                    text = (lines.read(min(size, MOST_KEYS)) or b"").decode(errors="replace")
+                if size > MOST_KEYS:
+                    raise OSError(errno.EFBIG, f"it has more than {MOST_KEYS} bytes")
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as error:
+                errors.append({"about": path, "why": error.strerror or str(error)})
+                blind["paths"].append(f"user {name}")
                 continue
             for line in text.splitlines():
-                key = re.search(r"(?:^|\s)(?:ssh-|ecdsa-|sk-)\S+\s+([A-Za-z0-9+/]+={0,2})", line)
-                if line.lstrip().startswith("#") or not key:
-                    continue
-                blob = base64.b64decode(key[1] + "=" * (-len(key[1]) % 4), validate=False)
-                fingerprint = base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
-                restricted = bool(line[:key.start()].strip())
-                found[f"user {name}: key SHA256:{fingerprint}"] = "with options" if restricted else "full access"
+                found |= {f"user {name}: key SHA256:{key}": how for key, how in _keys_of(line)}
     return found
+
+
+def _keys_of(line: str) -> Iterator[tuple[str, str]]:
+    """Fingerprints of all that may be a key in one line, by what it holds: sshd knows more names of kinds than one, and
+    the words of an option may look like a kind."""
+    for word in re.finditer(r"(?<!\S)AAAA[A-Za-z0-9+/]+", line) if not line.lstrip().startswith("#") else ():
+        text = word[0][:-1] if len(word[0]) % 4 == 1 else word[0]
+        blob = base64.b64decode(text + "=" * (-len(text) % 4))
+        if re.match(rb"(ssh|ecdsa|sk|webauthn)-", blob[4:]):
+            yield (base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("="),
+                   "with options" if len(line[:word.start()].split()) > 1 else "full access")
 
 
 # --- ports ------------------------------------------------------------------------------------------
@@ -428,30 +526,34 @@ def _owners(root: str, inodes: set[str]) -> dict[str, str]:
 # --- packet filter and kernel -----------------------------------------------------------------------
 
 
-def firewall(runner: Runner) -> State:
-    """Rules of the packet filter by family, table and chain, without those that Kubernetes keeps itself.
+def firewall(runner: Runner, root: str = "/") -> State:
+    """Rules of the packet filter by family, table and chain, without those that Kubernetes keeps itself; of tables that
+    iptables does not show, by ``nft``, family and table, the lines.
 
     :raises OSError: the rules cannot be read.
     """
     found: State = {}
-    for family in ("4", "6"):
+    errors: list[dict[str, str]] = []
+    filters = saved(runner, errors, root)
+    tables = native(runner, filters, errors)
+    if errors:
+        raise OSError(f"{errors[0]['about']}: {errors[0]['why']}")
+    for one in filters:
+        family = one.program.replace(PROGRAMS[one.family][0], one.family)
         table = ""
-        try:
-            text = runner(COMMANDS[family])
-        except FileNotFoundError:
-            continue
-        for line in text.splitlines():
+        for line in one.rules.splitlines():
             if line.startswith("*"):
                 table = line[1:]
             elif line.startswith(":"):
                 chain, policy = line[1:].split()[:2]
-                if policy != "-":
-                    found[f"IPv{family} {table} {chain}"] = [f"policy {policy}"]
+                # A table of another kind is there as soon as somebody asks for it.
+                if policy != "-" and (family in PROGRAMS or policy != "ACCEPT"):
+                    found[f"{family} {table} {chain}"] = [f"policy {policy}"]
             elif line.startswith("-A "):
                 chain = line.split()[1]
                 if not OTHERS_CHAINS.match(chain) and not OTHERS_RULES.search(line):
-                    found.setdefault(f"IPv{family} {table} {chain}", []).append(line.split(" ", 2)[2])
-    return found
+                    found.setdefault(f"{family} {table} {chain}", []).append(line.split(" ", 2)[2])
+    return {**found, **{f"nft {name}": lines for name, lines in tables.items()}}
 
 
 def kernel(root: str) -> State:

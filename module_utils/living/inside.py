@@ -5,7 +5,8 @@ A child enters the container's mount, network, UTS and IPC namespaces and become
 ids, capabilities, no new privileges. (Its seccomp filter and AppArmor profile are not taken on: neither decides about
 writing, connecting or resolving in what Kubernetes applies by default.) From then on not one line of code of the
 container is run and no module is loaded from its file system; psql alone is, as the container's own user, in a process
-of its own.
+namespace of its own, in which it sees and signals nobody, neither the node's processes nor the container's, without new
+privileges and with little memory, time and room for its answer.
 
 Whatever a probe makes is removed again, also when its time is over. Only the standard library, Python 3.10.
 """
@@ -19,6 +20,7 @@ import ipaddress
 import json
 import os
 import random
+import resource
 import select
 import signal
 import socket
@@ -36,14 +38,19 @@ PROBE = ".observer-node-probe-"
 ANSWER_LIMIT = 1 << 20
 """Bytes that a child may answer with: it lives in somebody else's file system."""
 
-BODY_LIMIT = 500
-"""Characters of a page that are kept."""
+BODY_LIMIT = 16384
+"""Characters of a page, and bytes of what psql says. Whoever takes secrets out of them cuts them to size."""
 
 STEP_SECONDS = 3.0
 """For one connection, one page or one question to a name server. A healthy one takes a hundredth of that."""
 
 GRACE_SECONDS = 1.0
 """Between asking a child to end, so that it removes its probe, and killing it."""
+
+CLONE_NEWPID = 0x20000000
+LIMITS = {resource.RLIMIT_CPU: 6, resource.RLIMIT_AS: 1 << 30, resource.RLIMIT_FSIZE: 0, resource.RLIMIT_CORE: 0,
+          resource.RLIMIT_NOFILE: 64, resource.RLIMIT_NPROC: 64}
+"""Of psql: it reads from a socket, and writes an answer of one line."""
 
 NAMESPACES = ("ipc", "uts", "net", "mnt")
 """The last one changes what files are seen, /proc among them."""
@@ -70,8 +77,8 @@ def probe(container: Mapping[str, Any], tasks: Mapping[str, Any], environment: M
 def probe_all(jobs: list[Job], seconds: float = 10.0) -> Iterator[dict[str, Any]]:
     """Do tasks in several containers at the same time.
 
-    :param jobs: for each a container (ContainerFacts: ``pid``, ``uids``, ``gids``, ``groups``, ``capabilities``,
-        ``no_new_privs``), its tasks and its variables, of which only names of users and databases are used. Tasks:
+    :param jobs: for each a container (ContainerFacts: ``pid``, ``uids``, ``gids``, ``groups``, ``capabilities``), its
+        tasks and its variables, of which only names of users and databases are used. Tasks:
 
         writes      paths of folders in which a file is made, flushed, read back and removed
         refusals    paths of folders in which making one has to fail
@@ -108,6 +115,10 @@ def child(container: Mapping[str, Any], tasks: Mapping[str, Any], environment: M
             signal.signal(number, end_early)
         # Should its parent be gone by then, it ends all the same.
         signal.setitimer(signal.ITIMER_REAL, seconds + GRACE_SECONDS)
+        if tasks.get("postgres"):
+            # For psql. Not the container's own, where it could be left behind as a child of the database: a server that
+            # sees a child that it does not know end badly takes it for a crash of its own, and restarts.
+            call(ctypes.CDLL(None, use_errno=True).unshare, CLONE_NEWPID)
         enter(container)
         # A module that is loaded late would come from the container's files.
         sys.path[:], sys.meta_path[:], sys.path_hooks[:] = [], [], []
@@ -131,20 +142,13 @@ def end_early(_number: int, _frame: FrameType | None) -> NoReturn:
 
 def collect(pid: int, pipe: int, deadline: float) -> dict[str, Any]:
     """Read a child's answer until it ends or its time is over, and see it off."""
-    read, ended = bytearray(), False
     try:
-        while not ended and len(read) < ANSWER_LIMIT:
-            ready, _, _ = select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))
-            if not ready:
-                break
-            got = os.read(pipe, 65536)
-            read += got
-            ended = not got
+        read, ended = gathered(pipe, deadline, ANSWER_LIMIT)
     finally:
         os.close(pipe)
-        see_off(pid, in_time=ended)
+    see_off(pid, in_time=ended)
     found: dict[str, Any] = {}
-    for line in bytes(read).split(b"\n"):
+    for line in read.split(b"\n"):
         try:
             part = json.loads(line or b"{}")
         except ValueError:
@@ -155,6 +159,19 @@ def collect(pid: int, pipe: int, deadline: float) -> dict[str, Any]:
             else:
                 found[name] = value
     return found if ended else {**found, "why": "no answer in time"}
+
+
+def gathered(pipe: int, deadline: float, limit: int) -> tuple[bytes, bool]:
+    """What comes out of a pipe until a time of the monotonic clock, so many bytes at most; and whether it has ended."""
+    read, ended = bytearray(), False
+    while not ended and len(read) < limit:
+        ready, _, _ = select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))
+        if not ready:
+            break
+        got = os.read(pipe, 65536)
+        read += got
+        ended = not got
+    return bytes(read), ended
 
 
 def see_off(pid: int, *, in_time: bool) -> None:
@@ -210,8 +227,7 @@ def enter(container: Mapping[str, Any]) -> None:
     header = struct.pack("Ii", CAPABILITY_VERSION, 0)
     sets = struct.pack("6I", effective & low, permitted & low, 0, effective >> 32, permitted >> 32, 0)
     call(libc.capset, header, sets)
-    if container["no_new_privs"]:
-        call(libc.prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    call(libc.prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
 def call(function: Callable[..., int], *arguments: object) -> None:
@@ -503,19 +519,33 @@ def postgres(program: str, environment: Mapping[str, str]) -> dict[str, Any]:
     process = None
     try:
         process = subprocess.Popen([program, "-XAtqw", "-F", "\t", "-c", QUESTION], env=variables, cwd="/",
-                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        said, complained = process.communicate(timeout=STEP_SECONDS * 2)
-    except subprocess.TimeoutExpired:
-        return {**found, "why": "psql does not answer in time"}
+                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                   preexec_fn=confine)
+        assert process.stdout is not None
+        said, ended = gathered(process.stdout.fileno(), time.monotonic() + STEP_SECONDS * 2, BODY_LIMIT)
+        if not ended:
+            return {**found, "why": "psql does not end its answer" if said else "psql does not answer in time"}
+        code = process.wait(timeout=STEP_SECONDS)
+    except subprocess.SubprocessError:
+        return {**found, "why": "psql does not end in time"}
     except OSError as error:
         return {**found, "why": f"{program}: {why(error)}"}
     finally:
         if process and process.poll() is None:
             process.kill()
             process.wait()
-    words = said.decode("utf-8", "replace").strip().split("\t")
-    if process.returncode or len(words) != 4 or not words[1].isdigit():
-        text = (complained or said).decode("utf-8", "replace")
-        return {**found, "why": " ".join(text.split())[-BODY_LIMIT:] or f"psql ended with {process.returncode}"}
+    text = said.decode("utf-8", "replace")
+    rows = [line.split("\t") for line in text.splitlines()]
+    words = next((row for row in rows if len(row) == 4 and row[0].strip() and row[1].isdigit()), None)
+    if code or words is None:
+        return {**found, "why": " ".join(text.split()) or f"psql ended with {code}"}
     return {"ready": True, "why": "", "version": words[0].split()[0], "size_bytes": int(words[1]),
             "checksums": words[2] == "on", "recovery": words[3] == "t"}
+
+
+def confine() -> None:
+    """What psql gets of the node."""
+    for kind, most in LIMITS.items():
+        _, hard = resource.getrlimit(kind)
+        limit = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(kind, (limit, limit))

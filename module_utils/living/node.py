@@ -18,8 +18,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from . import containers, firewall, inside, k3s, volumes
-from .redact import Redaction, is_secret, secret_values
+from . import backups, containers, firewall, inside, k3s, volumes
+from .redact import Redaction, variable_values
 
 Facts = dict[str, Any]
 
@@ -31,6 +31,9 @@ CLOCK_LOST = 16_000_000
 
 ERRORS = re.compile(r"\b(ERROR|FATAL|PANIC):")
 ERROR_LINES = 10
+LINE = 400
+WORDS = 500
+"""Characters of a line of PostgreSQL's log, and of a page or of what psql says."""
 
 
 def collect(request: Mapping[str, Any]) -> Facts:
@@ -41,13 +44,16 @@ def collect(request: Mapping[str, Any]) -> Facts:
         storage_path     folder of the volumes, default ``/opt/local-path-provisioner``
         folders          paths whose owner and mode are told
         pod_cidr, service_cidr  networks that the packet filter has to let through, default K3s'
+        peers            addresses of the cluster's other nodes, which it has to let in
         secret_names     shell patterns of variables whose values stay on the node
         clock_reference  somebody else's time (epoch), given back for comparison
         storage_free     bytes that are asked for, given back for comparison
         containers       what to try inside: a list of ``{"name": of the container, "namespace": may be left out,
-                         "ids": may be left out, "tasks": {...}}``. Tasks are those of ``inside.probe_all``;
-                         ``$(NAME)`` in ``names`` and ``connects`` stands for a variable of the process that is no
-                         secret. ``postgres: true`` takes the psql that lies beside the server's program.
+                         "ids": may be left out, "variables": {name: values that are right}, "tasks": {...}}``. Only of
+                         these variables values are told; a value that is not one of the right ones passes the
+                         redaction. Tasks are those of ``inside.probe_all``; ``$(NAME)`` in ``names`` and ``connects``
+                         stands for one of the variables. ``postgres: true`` takes the psql that lies beside the
+                         server's program.
     :returns: keys as in the docstrings of ``volumes``, ``k3s``, ``firewall``, ``containers`` and ``inside``.
     """
     begun = time.monotonic()
@@ -76,18 +82,28 @@ def collect(request: Mapping[str, Any]) -> Facts:
     facts["memory"] = tried("/proc/meminfo", memory, {"bytes": None, "available": None})
     facts["pressure"] = pressure()
     facts["folders"] = {one: volumes.folder(one) for one in request.get("folders") or ()}
-    found = tried("containers", lambda: containers.containers(patterns, errors=errors), [])
+    # First, as it may wait: a container that is looked at is one that runs.
+    facts["backup"] = tried("the backups", lambda: backups.collect(facts["now"]), None)
+    wanted = list(request.get("containers") or ())
+    found = tried("containers", lambda: containers.containers(
+        patterns, told=lambda one: variables_of(wanted, one), errors=errors), [])
     environments = {one["id"]: environment(one["pid"]) for one in found}
-    redaction = Redaction({*secrets_of(found, environments, patterns), *k3s.tokens()})
+    redaction = Redaction({*secrets_of(found, environments, patterns, wanted), *k3s.tokens()})
+    for one in found:
+        right = variables_of(wanted, one)
+        one["command"] = redaction.text(one["command"])
+        one["environment"] = {name: value if value is None or value in right[name] else redaction.text(value)
+                              for name, value in one["environment"].items()}
     facts["k3s"] = tried("K3s", lambda: k3s.collect(redaction, errors), {
         "installed": False, "role": "", "version": "", "active": "", "sub": "", "enabled": "", "since": None,
         "restarts": 0, "log": [], "api": {"answers": False, "why": "it could not be looked at"}, "node_name": ""})
     facts["certificates"] = tried("certificates", lambda: k3s.certificates(facts["k3s"]["role"], errors), [])
     facts["firewall"] = tried("firewall", lambda: firewall.collect(
         str(request.get("pod_cidr") or "10.42.0.0/16"), str(request.get("service_cidr") or "10.43.0.0/16"), errors,
+        request.get("peers") or (), facts["k3s"]["role"] != "agent",
     ), {"lets_pods_through": {"input": None, "forward": None}, "eaten": [], "rejects": [], "ip_forward": None})
-    facts["volumes"] = tried("volumes", lambda: volumes.volumes(path, errors), [])
-    wanted = request.get("containers") or ()
+    facts["volumes"] = tried("volumes", lambda: volumes.decided(
+        volumes.volumes(path, errors), facts["storage"].get("free"), request.get("storage_free")), [])
     tried("inside containers", lambda: look_inside(found, wanted, environments, redaction), None)
     facts["containers"] = found
     facts["errors"] = redaction.whole(errors)
@@ -107,13 +123,23 @@ def look_inside(found: list[Facts], wanted: Iterable[Mapping[str, Any]], environ
             chosen.append(one)
             jobs.append((one, expanded(tasks, one), known))
     for one, answer in zip(chosen, inside.probe_all(jobs, INSIDE_SECONDS), strict=True):
+        for page in (answer.get("http") or {}).values():
+            page["body"] = redaction.cut(page["body"], WORDS, broken=len(page["body"]) >= inside.BODY_LIMIT)
         if "postgres" in answer:
-            answer["postgres"]["errors"] = [line[:400] for line in containers.log_tail(one)
-                                            if ERRORS.search(line)][-ERROR_LINES:]
+            answer["postgres"]["why"] = redaction.cut(answer["postgres"]["why"], WORDS, last=True)
+            # What began in the log before this one, and what was cut off there, nobody knows.
+            lines = redaction.text("\n".join(containers.log_tail(one)), broken=True).split("\n")
+            answer["postgres"]["errors"] = [line[:LINE] for line in lines if ERRORS.search(line)][-ERROR_LINES:]
         one["inside"] = redaction.whole(answer)
 
 
-def fits(item: Mapping[str, Any], one: Facts) -> bool:
+def variables_of(wanted: Iterable[Mapping[str, Any]], one: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Variables of a container whose values are told, and the values that are right."""
+    return {name: list(values) for item in wanted if fits(item, one)
+            for name, values in (item.get("variables") or {}).items()}
+
+
+def fits(item: Mapping[str, Any], one: Mapping[str, Any]) -> bool:
     """Whether a wish is about this container. A namespace that nobody knows is taken for the right one."""
     if item.get("ids"):
         return one["id"] in item["ids"]
@@ -140,16 +166,17 @@ def expanded(tasks: Mapping[str, Any], one: Facts) -> Facts:
 
 
 def secrets_of(found: Iterable[Facts], environments: Mapping[str, Mapping[str, str]], patterns: Iterable[str],
-               ) -> set[str]:
-    """Values of secret variables. One that is also in a plain variable or a name (the database's user may be called
-    like the app) is known to everybody, unless it is a password or a key: without it no text could be read."""
-    patterns, values = tuple(patterns), set()
+               wanted: Iterable[Mapping[str, Any]] = ()) -> set[str]:
+    """Values of variables that may be secret. One that is also in a variable that is told, or in a name (the database's
+    user may be called like the app), is known to everybody, unless it is a password or a key: without it no text could
+    be read. Of containers that something is wanted of, all are secret that nobody has declared not to be."""
+    patterns, wanted, values = tuple(patterns), list(wanted), set()
     for one in found:
-        known = environments[one["id"]]
-        public = [value for name, value in known.items() if not is_secret(name, patterns)]
-        secret = {name: value.encode("utf-8", "surrogateescape") for name, value in known.items()
-                  if is_secret(name, patterns)}
-        values |= set(secret_values(secret, (*public, one["namespace"], one["pod"], one["name"])))
+        told = [name for name, value in (one.get("environment") or {}).items() if value is not None]
+        public = (one["namespace"], one["pod"], one["name"], socket.gethostname())
+        for known in (environments[one["id"]], containers.given(one["id"])):
+            values |= set(variable_values(known, patterns, told, public,
+                                          unknown=any(fits(item, one) for item in wanted)))
     return values
 
 

@@ -9,7 +9,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .containers import read, unescape
@@ -19,6 +19,12 @@ VOLUME = re.compile(r"(pvc-[0-9a-f-]{36})_([a-z0-9-]+)_(.+)")
 
 MEASURE_SECONDS = 2.0
 """For counting all volumes together. What is not counted by then has no size."""
+
+LONGER_SECONDS = 20.0
+"""The same, when it depends on them whether there is the room that is asked for."""
+
+CHOICE_SECONDS = 10.0
+"""For counting the folders of which one is to be chosen: what is not counted cannot be told from an empty one."""
 
 CARRIED = ("/", "/var", "/var/log", "/var/lib/rancher", "/var/lib/kubelet", "/etc", "/tmp")
 """Folders whose file systems the node cannot do without, besides the volumes'."""
@@ -50,6 +56,19 @@ def mounted(proc: str = "/proc") -> list[dict[str, Any]]:
         found.append({"target": unescape(target), "device": device, "type": kind, "source": unescape(source),
                       "read_only": "ro" in f"{options},{whole}".split(",")})
     return found
+
+
+def path_of(volume: Mapping[str, Any]) -> str:
+    """The folder that a PersistentVolume leads to; empty for one that leads to none."""
+    spec = volume.get("spec") or {}
+    return str((spec.get("local") or spec.get("hostPath") or {}).get("path") or "")
+
+
+def node_of(volume: Mapping[str, Any]) -> str:
+    """The node that a PersistentVolume is bound to; empty when it is bound to none."""
+    terms = (((volume.get("spec") or {}).get("nodeAffinity") or {}).get("required") or {}).get("nodeSelectorTerms")
+    return next((str(value) for term in terms or () for one in term.get("matchExpressions") or ()
+                 if one.get("key") == "kubernetes.io/hostname" for value in one.get("values") or ()), "")
 
 
 def below(path: str, target: str) -> bool:
@@ -142,6 +161,16 @@ def volumes(path: str, errors: list[dict[str, str]], seconds: float = MEASURE_SE
     return found
 
 
+def decided(found: list[dict[str, Any]], free: int | None, wanted: int | None) -> list[dict[str, Any]]:
+    """The volumes; those without a size are counted again, and longer, when it depends on them whether what is free and
+    what they hold come to ``wanted`` bytes."""
+    lacking = [one for one in found if one["bytes"] is None]
+    if not lacking or not wanted or free is None or free + sum(one["bytes"] or 0 for one in found) >= wanted:
+        return found
+    ends = time.monotonic() + LONGER_SECONDS
+    return [{**one, **measure(one["path"], ends)} if one in lacking else one for one in found]
+
+
 def measure(path: str, ends: float) -> dict[str, Any]:
     """Bytes on the disk, files, and the time of the newest; nothing known when the time is over before."""
     total, files, newest, folders = 0, 0, 0.0, [path]
@@ -163,6 +192,23 @@ def measure(path: str, ends: float) -> dict[str, Any]:
         except OSError:
             continue  # deleted while it is counted
     return {"bytes": total, "files": files, "newest": newest or None}
+
+
+def measured(folder: str, endings: list[str], paths: list[str], named: list[str]) -> list[dict[str, Any]]:
+    """Folders below the storage folder by the end of their name, others by path, and some of it by name or path; those
+    that are there, each with ``path``, ``bytes``, ``files`` and ``newest``. A link to a folder is one.
+
+    :raises OSError: the storage folder cannot be read; one that is not there has none.
+    """
+    try:
+        names = sorted(os.listdir(folder))
+    except FileNotFoundError:
+        names = []
+    places = [place for name in names if (place := f"{folder.rstrip('/')}/{name}")
+              and (name.endswith(tuple(endings)) or {name, place} & set(named))]
+    ends = time.monotonic() + CHOICE_SECONDS
+    return [{"path": place, **measure(place, ends)} for place in dict.fromkeys([*places, *paths])
+            if os.path.isdir(place)]
 
 
 def used_by(found: Iterable[dict[str, Any]]) -> int | None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -43,7 +44,7 @@ def look(output: str = drift.FOLDER, root: str = "/", api: Any = None, runner: R
     api = api or Api()
     now = drift.snapshot(baseline, root, api, runner)
     drifts = drift.compare(baseline or {}, now)
-    gaps = drift.unlooked(now)
+    gaps = drift.unlooked(now, baseline)
     if not baseline:
         gaps.insert(0, {"about": "drift", "why": "there is no baseline; the next provision writes one"})
     verdict = DRIFTED if drifts else UNKNOWN if gaps else AGREES
@@ -77,8 +78,9 @@ def name_of(one: Mapping[str, Any]) -> str:
 
 def health(api: Any, now: Mapping[str, Any], root: str) -> Facts:  # noqa: ANN401 (living.api.Api or a test's)
     """Figures of the node and its cluster. What could not be learned is left out."""
-    storage = drift.settings(root).get("storage") or STORAGE
-    found: Facts = {"api": bool(now["cluster"]["answers"]), "server": now["cluster"].get("server", True),
+    given, cluster = drift.settings(root), now["cluster"]
+    storage = given.get("storage") or STORAGE
+    found: Facts = {"api": bool(cluster["answers"] or cluster.get("api")), "server": cluster.get("server", True),
                     "certificates": certificates(root), "volumes": volumes(storage, root)}
     try:
         disk = os.statvfs(inside(root, storage))
@@ -88,31 +90,47 @@ def health(api: Any, now: Mapping[str, Any], root: str) -> Facts:  # noqa: ANN40
         found["storage"] = None
     if not found["api"]:
         return found
-    objects = now["cluster"]["objects"] or {}
+    objects = cluster["objects"] or {}
     ours = {title.partition(" ")[2].partition("/")[0] for title, item in objects.items()
             if item["ours"] and "/" in title}
     try:
         found["pods"] = [pod(item) for item in api.get("/api/v1/pods").get("items") or []
-                         if item["metadata"]["namespace"] in ours]
+                         if item["metadata"]["namespace"] in ours and not replaced(item)]
     except ApiProblem:
         found["pods"] = []
     found["answers"] = []
+    pages = given.get("pages") or {}
     for title, item in sorted(objects.items()):
-        if item["ours"] and title.startswith("Service ") and title.endswith("/observer"):
+        if item["ours"] and pages.get("service") and title.startswith("Service ") \
+                and title.endswith(f"/{pages['service']}"):
             namespace = title.partition(" ")[2].partition("/")[0]
-            for path in ("/health", "/ready"):
-                found["answers"].append({"path": path, **answer(api, namespace, path)})
+            for path in pages.get("paths") or ():
+                place = f"/api/v1/namespaces/{namespace}/services/{pages['service']}:{pages.get('port')}/proxy{path}"
+                found["answers"].append({"service": pages["service"], "path": path, **answer(api, place)})
     return found
 
 
-def answer(api: Any, namespace: str, path: str) -> Facts:  # noqa: ANN401
-    """Whether Observer answers, asked through the API server, so that nothing but loopback is needed."""
+def replaced(item: Mapping[str, Any]) -> bool:
+    """Whether a pod has ended that somebody takes care of: Kubernetes keeps it, and makes another when it is needed."""
+    phase = (item.get("status") or {}).get("phase")
+    return phase == "Succeeded" or (
+        phase == "Failed" and any(owner.get("controller") for owner in item["metadata"].get("ownerReferences") or []))
+
+
+def answer(api: Any, place: str) -> Facts:  # noqa: ANN401
+    """Whether the app answers, asked through the API server, so that nothing but loopback is needed.
+
+    Everybody may read this, and what an app says of a failure may hold a secret: its answer's status alone is told.
+    """
     started = time.monotonic()
+    why = ""
     try:
-        api.text(f"/api/v1/namespaces/{namespace}/services/observer:8000/proxy{path}")
-        return {"ok": True, "why": "", "seconds": round(time.monotonic() - started, 3)}
+        api.text(place)
     except ApiProblem as problem:
-        return {"ok": False, "why": str(problem)[:200], "seconds": round(time.monotonic() - started, 3)}
+        said = re.match(r"\S+: (\d{3})\b", str(problem))
+        why = "nothing stands behind the Service" if "no endpoints available for service" in str(problem) else \
+            f"status {said[1]}" if said else problem.kind
+    return {"ok": not why, "why": why, "seconds": round(time.monotonic() - started, 3)}
 
 
 def pod(item: Mapping[str, Any]) -> Facts:
@@ -204,7 +222,7 @@ def text(facts: Facts) -> str:
         "is no server's here (an agent)"
     lines.append(f"K3s       {cluster}")
     for one in facts_of_health.get("answers") or []:
-        lines.append(f"Observer  {one['path']} {'answers' if one['ok'] else 'FAILS: ' + one['why']}")
+        lines.append(f"{one['service']:<9} {one['path']} {'answers' if one['ok'] else 'FAILS: ' + one['why']}")
     for one in facts["drift"]:
         lines += ["", f"{one['code']}  {drift.line(one)}", f"          first seen {drift.moment(one['first_seen'])}",
                   f"          {drift.to_do(one)}"]
@@ -233,7 +251,7 @@ def _metric_lines(facts: Facts) -> Iterator[str]:
     if health_now["server"]:
         yield from _family("observer_node_api_up", "Whether the Kubernetes API answers.",
                            [({}, int(health_now["api"]))])
-    yield from _family("observer_node_contract_health", "Whether Observer answers with success.",
+    yield from _family("observer_node_contract_health", "Whether the app answers with success.",
                        [({"path": one["path"]}, int(one["ok"])) for one in health_now.get("answers") or []])
     yield from _family("observer_node_pod_ready", "Whether a pod is ready.",
                        [(_pod(one), int(one["ready"])) for one in health_now.get("pods") or []])

@@ -85,7 +85,7 @@ def secrets_of(arguments: Mapping[str, Any], values: Mapping[str, object], file:
 
     :raises SealingError: that names every variable that is missing or wrong.
     """
-    known = set(arguments["other_variables"])
+    known = {*arguments["other_variables"], *arguments["unread_variables"]}
     problems = [problem for name in arguments["other_variables"] if (problem := wrong(name, values, template=True))]
     wanted = []
     for secret in arguments["secrets"]:

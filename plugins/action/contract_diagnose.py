@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import re
 import sys
 import textwrap
 from collections.abc import Mapping
@@ -21,7 +22,7 @@ from contract.engine import check
 from contract.living.diagnose import Diagnosis, Fault, diagnose
 from contract.manifests import load_manifests
 from contract.model import ContractError, Finding
-from contract.report.canonical import Reader, read_finding
+from contract.report.canonical import UNSAFE, Reader, read_finding
 from contract.spec import load_contract
 
 ARGUMENTS: Mapping[str, Any] = {
@@ -51,6 +52,9 @@ LABELS = {
            "faults": "외 장애 {0}건: 위 항목을 먼저 해결한 뒤 다시 진단한다", "in": "접속"},
 }
 
+CONTROL = re.compile(rf"\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f]|{UNSAFE.pattern}")
+"""What acts on a terminal: whole sequences that set colours or move the cursor, and whatever else is no text."""
+
 display = Display()
 
 
@@ -68,7 +72,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         try:
             contract = load_contract(Path(options["contract"]))
             manifests = load_manifests(
-                Path(options["manifests"]), root=Path(options["contract"]).resolve().parents[1],
+                Path(options["manifests"]),
                 extra=[Path(one) for one in options["beside"] if Path(one).is_dir()]) if options["manifests"] else None
             git = check(contract, manifests=manifests, now=datetime.datetime.now(datetime.UTC)) if manifests else None
             live = sorted_out(options["nodes"], options["cluster"], options["server"])
@@ -79,16 +83,26 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             return {"changed": False, "failed": True, "msg": str(error), "remedy": error.remedy}
         found = diagnose(contract, live, findings, manifests, git, inventory)
         language = options["language"]
-        result: dict[str, Any] = {"changed": False, **described(found, language)}
+        result: dict[str, Any] = {"changed": False, **plain(described(found, language))}
         if found.well:
             return result
         host = next((one.host for one in found.faults if one.host), "")
         for line in shown(found, language, login(task_vars or {}, host)):
-            display.display(line)
+            display.display(plain(line))
         named = "; ".join(f"{one.finding.code} ({one.finding.layer}): "
                           f"{sentence(one.finding, 'message', language).rstrip('.')}" for one in found.faults[:2])
         more = f"; {len(found.faults) - 2} more" if len(found.faults) > 2 else ""
-        return {**result, "failed": True, "msg": f"{named}{more}.", "remedy": found.faults[0].remedy[language]}
+        return {**result, "failed": True, "msg": plain(f"{named}{more}."),
+                "remedy": plain(found.faults[0].remedy[language])}
+
+
+def plain(value: Any) -> Any:  # noqa: ANN401 - JSON
+    """Texts of logs and messages as they may be shown: without what a terminal would act upon."""
+    if isinstance(value, str):
+        return CONTROL.sub("", value)
+    if isinstance(value, list):
+        return [plain(one) for one in value]
+    return {name: plain(one) for name, one in value.items()} if isinstance(value, dict) else value
 
 
 def sorted_out(nodes: Mapping[str, Any], cluster: Mapping[str, Any], server: str) -> dict[str, Any]:

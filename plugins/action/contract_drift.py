@@ -12,7 +12,7 @@ sys.path.append(str(Path(__file__).resolve().parents[2] / "module_utils"))
 
 from contract.living.drift import check_drift
 from contract.model import Kind
-from contract_actions import findings_result
+from contract_actions import findings_result, seen_on
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -27,7 +27,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         answer = self._execute_module(module_name="contract_drift", module_args=options, task_vars=task_vars)
         if answer.get("failed"):
             return {**result, **answer}
-        findings = list(check_drift(str((task_vars or {}).get("inventory_hostname", "")), answer["facts"]))
+        host = str((task_vars or {}).get("inventory_hostname", ""))
+        findings = seen_on(host, check_drift(host, answer["facts"]))
         said = findings_result(findings, [Kind(name) for name in options["fail_on"]],
                                "The node is as the last provision left it." if not findings else
                                "1 thing is not as the last provision left it." if len(findings) == 1 else

@@ -14,7 +14,7 @@ sys.path.append(str(Path(__file__).resolve().parents[2] / "module_utils"))
 from contract.living.node import check_node, request
 from contract.model import ContractError, Kind
 from contract.spec import load_contract
-from contract_actions import findings_result
+from contract_actions import findings_result, seen_on
 
 ARGUMENTS = {
     "contract": {"type": "path", "required": True},
@@ -22,10 +22,11 @@ ARGUMENTS = {
     "storage_free_gib": {"type": "float"},
     "pod_cidr": {"type": "str"},
     "service_cidr": {"type": "str"},
+    "peers": {"type": "list", "elements": "str"},
     "fail_on": {"type": "list", "elements": "str", "choices": ["violation", "unchecked", "drift"], "default": []},
 }
 VARIABLES = {"namespace": "observer_namespace", "storage_free_gib": "node_storage_free_gib",
-             "pod_cidr": "node_pod_cidr", "service_cidr": "node_service_cidr"}
+             "pod_cidr": "node_pod_cidr", "service_cidr": "node_service_cidr", "peers": "provision_peers"}
 """Of the host, for what is not said in the task."""
 
 GIB = 1024**3
@@ -52,12 +53,26 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         except ContractError as error:
             return {"changed": False, "failed": True, "msg": str(error), "remedy": error.remedy}
         free = options["storage_free_gib"]
+        begun = time.time()
         asked = request(contract, environment, pod_cidr=options["pod_cidr"], service_cidr=options["service_cidr"],
-                        storage_free=None if free is None else int(float(free) * GIB), clock_reference=time.time())
+                        peers=options["peers"],
+                        storage_free=None if free is None else int(float(free) * GIB), clock_reference=begun)
         done: dict[str, Any] = self._execute_module(task_vars=task_vars, module_args={"request": asked})
         if done.get("failed"):
             return done
-        found = list(check_node(contract, done["facts"], environment))
+        # The clock is read at the beginning, and what comes after it may wait.
+        done["facts"]["clock_reference"] = nearest(
+            float(done["facts"]["now"]), begun, max(begun, time.time() - float(done["facts"]["seconds"])))
+        found = seen_on(str((task_vars or {}).get("inventory_hostname", "")),
+                        check_node(contract, done["facts"], environment))
         well = f"{len(found)} findings, none of a kind that fail_on names." if found else f"{contract.name} holds here."
         return {"changed": False, "facts": done["facts"],
                 **findings_result(found, [Kind(name) for name in options["fail_on"]], well)}
+
+
+def nearest(clock: float, begun: float, ended: float) -> float:
+    """The controller's time to compare a node's clock with, which was read some time between two moments.
+
+    On a slow node these are a minute apart, and its clock is off by no less than it is from the nearer one.
+    """
+    return min(max(clock, begun), ended)

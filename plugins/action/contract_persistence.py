@@ -49,8 +49,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         if done.get("failed"):
             return done
         result = done["result"]
-        names = [] if "why" in result else result["deleted"]
-        changes = [f"Pod {namespace}/{name}: deleted" for name in names]
+        changes = [f"Pod {namespace}/{name}: deleted" for name in result["deleted"] or ()]
         found = list(check_persistence(result, namespace))
         return {"changed": done["changed"], "changes": changes, "result": result,
                 **findings_result(found, [Kind(name) for name in options["fail_on"]])}

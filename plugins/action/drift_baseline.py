@@ -12,7 +12,7 @@ from ansible.plugins.action import ActionBase
 sys.path.append(str(Path(__file__).resolve().parents[2] / "module_utils"))
 
 from contract.living.drift import check_drift
-from contract_actions import findings_result
+from contract_actions import findings_result, seen_on
 
 ROLES = ("node", "k3s", "local_path", "sealed_secrets", "config_dir", "observer", "watch")
 
@@ -32,7 +32,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         answer = self._execute_module(module_name="drift_baseline", module_args=arguments, task_vars=task_vars)
         if answer.get("failed"):
             return {**result, **answer}
-        found = list(check_drift(str(variables.get("inventory_hostname", "")), answer["facts"]))
+        host = str(variables.get("inventory_hostname", ""))
+        found = seen_on(host, check_drift(host, answer["facts"]))
         return {**result, **answer, "findings": findings_result(found, [])["findings"]}
 
 

@@ -19,7 +19,7 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.vars import load_extra_vars
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
-OWN_PREFIXES = ("backup_", "provision_", "secrets_", "vault_")
+OWN_PREFIXES = ("backup_", "move_", "provision_", "prune_", "reset_", "restore_", "secrets_", "twin_", "vault_")
 """Prefixes of this project's variables that no role has, or not yet."""
 
 MISTYPED = 0.9

@@ -41,6 +41,7 @@ ARGUMENTS: dict[str, Any] = {
         }},
     }, "mutually_exclusive": [["values", "registry"]], "required_one_of": [["values", "registry"]]},
     "other_variables": {"type": "list", "elements": "str", "default": []},
+    "unread_variables": {"type": "list", "elements": "str", "default": []},
 }
 
 

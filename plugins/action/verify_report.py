@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime
 import sys
+import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +17,26 @@ sys.path.append(str(Path(__file__).resolve().parents[2] / "module_utils"))
 from contract.codes import CODES, sentence
 from contract.living import history
 from contract.living.gates import summary
-from contract.living.verified import Asked, verified
+from contract.living.verified import Asked, system, verified
 from contract.model import ContractError, Finding, Kind, Report
 from contract.report import LANGUAGES, State, View
 from contract.report.canonical import Reader, finding_body, read_finding
 from contract.report.view import moment
 from contract.report.words import words_of
+from contract.spec import load_contract
 from contract_actions import findings_result, optional_path
 
 ARGUMENTS: Mapping[str, Any] = {
     "contract": {"type": "path", "required": True},
     "inventory": {"type": "str", "required": True},
+    "source": {"type": "path"},
+    "namespace": {"type": "str"},
+    "hosts": {"type": "list", "elements": "str", "default": []},
     "nodes": {"type": "dict", "default": {}},
     "cluster": {"type": "dict", "default": {}},
     "findings": {"type": "list", "elements": "dict", "default": []},
     "drift": {"type": "list", "elements": "dict"},
+    "drift_hosts": {"type": "list", "elements": "str"},
     "persistence": {"type": "dict"},
     "manifests": {"type": "path"},
     "beside": {"type": "list", "elements": "path", "default": []},
@@ -60,17 +67,21 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                     "remedy": "Keep one report or more."}
         now = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
         folder = history.folder_of(options["inventory"], options["reports"])
-        before, why = history.load_last(folder)
         try:
-            report = verified(Asked(
-                contract=Path(options["contract"]), inventory=options["inventory"],
-                live={"nodes": options["nodes"], "cluster": options["cluster"]},
+            contract = load_contract(Path(options["contract"])).name
+            asked = Asked(
+                contract=Path(options["contract"]), inventory=options["source"] or options["inventory"],
+                live={"nodes": options["nodes"], "cluster": options["cluster"]}, hosts=options["hosts"],
+                namespace=options["namespace"] or "", drift_hosts=options["drift_hosts"],
                 findings=findings_of(options["findings"], "findings"),
                 drift=None if options["drift"] is None else findings_of(options["drift"], "drift"),
                 persistence=dated(options["persistence"], now), manifests=optional_path(options["manifests"]),
                 beside=[Path(one) for one in options["beside"]], root=optional_path(options["root"]),
                 app=optional_path(options["app"]), repository=optional_path(options["repository"]),
-                gates=options["gates"], before=before, why=why), now)
+                gates=options["gates"])
+            before, why = history.load_last(folder, lambda report: report.contract == contract and {
+                *system(asked)} <= {*report.places})
+            report = verified(replace(asked, before=before, why=why), now)
             kept = None if self._task.check_mode else history.write(report, folder, options["keep"])
         except ContractError as error:
             return {"changed": False, "failed": True, "msg": str(error), "remedy": error.remedy}
@@ -114,6 +125,8 @@ def told(report: Report, kept: Path | None, options: Mapping[str, Any]) -> dict[
                                        + (f", {others}" if others else "")}
     if phases:
         card["gates"] = phases
+    if backups := backup_lines(options["nodes"], time.time()):
+        card["backup"] = backups
     if changes["since"]:
         card["changes"] = (f"{len(changes['new'])} new, {len(changes['mended'])} mended since "
                            f"{moment(datetime.datetime.fromisoformat(changes['since']))}")
@@ -135,6 +148,30 @@ def told(report: Report, kept: Path | None, options: Mapping[str, Any]) -> dict[
         "new": changes["new"], "mended": changes["mended"], "since": changes["since"],
         "folder": str(kept or ""), "html": html, "card": card,
     }
+
+
+def backup_lines(nodes: Mapping[str, Any], now: float) -> list[str]:
+    """How the backups of the nodes that make some stand: what is wrong, or how old the newest are and the last restore
+    that was proven."""
+    lines = []
+    for facts in nodes.values():
+        backup = facts.get("backup") or {}
+        if not backup:
+            continue
+        if backup["wrong"]:
+            lines += [f"BAD: {one['job']}: {one['why']}" for one in backup["wrong"]]
+            continue
+        ages = {job: f"{age(now - one['good'])} ago" for job, one in backup["jobs"].items() if one.get("good")}
+        lines.append(f"{backup['mode']}; " + ", ".join(
+            f"{job} {ages[job]}" for job in ("files", "base", "wal", "stream") if job in ages))
+        lines.append(f"restore proven {ages['rehearse']}" if "rehearse" in ages else "no restore was proven yet")
+    return lines
+
+
+def age(seconds: float) -> str:
+    """A length of time, short."""
+    return next((f"{seconds / size:.0f} {unit}" for size, unit in ((86400, "d"), (3600, "h"), (60, "min"))
+                 if seconds >= 2 * size), f"{max(0, seconds):.0f} s")
 
 
 def shown_path(path: Path) -> str:

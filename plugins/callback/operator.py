@@ -187,6 +187,12 @@ def shown(path: str | os.PathLike[str]) -> str:
     return str(absolute)
 
 
+def typed(text: str) -> str:
+    """``text`` with the paths in it relative to the current folder."""
+    here = str(Path.cwd()).rstrip("/")
+    return text.replace(f"{here}/", "") if here else text
+
+
 def state_file(name: str) -> Path:
     """A file of this project's state on the operator's machine."""
     return Path(os.environ.get("XDG_STATE_HOME") or Path("~/.local/state").expanduser()) / "observer-node" / name
@@ -266,6 +272,13 @@ class Plan:
 
     def _add_play(self, play: Play) -> None:
         manager, variables = play._variable_manager, {}
+        names = [play.hosts] if isinstance(play.hosts, str) else list(play.hosts)
+        inventory = manager._inventory
+        if not any(not re.fullmatch(r"\w+", name) or name in inventory.groups or name in inventory.hosts
+                   or name == "localhost" for name in names):
+            # Of a group that a play before makes, Ansible would warn that there is none.
+            self.hosts[play._uuid] = 0
+            return
         with suppress(Exception):
             variables = manager.get_vars(play=play)
         pattern: Any = play.hosts
@@ -273,7 +286,7 @@ class Plan:
         with suppress(Exception):
             engine = TemplateEngine(loader=play._loader, variables=variables)
             pattern = engine.template(pattern) if engine.is_template(pattern) else pattern
-            hosts = len(manager._inventory.get_hosts(pattern))
+            hosts = len(inventory.get_hosts(pattern))
         self.hosts[play._uuid] = hosts
         if not hosts:
             return
@@ -766,7 +779,8 @@ class Run:
 def row(name: str, text: str, limit: int, *, command: bool = False) -> list[str]:
     """``name`` and ``text`` as lines of the card, at most ``limit``; a command is broken so that it can be pasted."""
     width = CARD_COLUMNS - LABEL_COLUMNS - 2 * command
-    lines = [cut(line, width) for line in wrapped(text, width)] or [""]
+    # A path or an address is of no use when it is cut.
+    lines = [cut(line, width) if " " in line else line for line in wrapped(text, width)] or [""]
     if len(lines) > limit:
         lines = [*lines[: limit - 1], cut(" ".join(lines[limit - 1 :]), width)]
     if command:
@@ -777,13 +791,13 @@ def row(name: str, text: str, limit: int, *, command: bool = False) -> list[str]
 
 def fact_rows(card: Mapping[str, Any], limit: int) -> list[str]:
     """What the playbook told about the system, in its order, with what to do next at the end."""
-    closing = row("next", str(card["next"]), 3) if card.get("next") else []
+    closing = row("next", typed(str(card["next"])), 3) if card.get("next") else []
     rows: list[str] = []
     for name, value in card.items():
         if name == "next":
             continue
         for index, text in enumerate(value if isinstance(value, list) else [value]):
-            rows += row(name if index == 0 else "", str(text), 3, command=name == "reach")
+            rows += row(name if index == 0 else "", typed(str(text)), 3, command=name == "reach")
     return rows[: max(0, limit - len(closing))] + closing
 
 

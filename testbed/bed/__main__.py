@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import local, nodes, preflight, services, settings
+from . import local, machines, nodes, preflight, services, settings
 from .cache import Cache
 from .errors import BedError
 from .progress import duration
@@ -19,8 +19,9 @@ from .recipes import graph, host_architecture
 from .shell import run
 
 NODE_PARTS = ("node", "services", "k3s", "airgap-images", "node-images", "sealed-secrets", "sealed-secrets-manifests",
-              "observer")
-MIRROR_PARTS = ("k3s", "airgap-images", "sealed-secrets", "sealed-secrets-manifests")
+              "observer", "restic")
+MIRROR_PARTS = ("k3s", "airgap-images", "sealed-secrets", "sealed-secrets-manifests", "restic")
+MACHINE_PARTS = (*MIRROR_PARTS, "node-images", "observer", "machine")
 
 
 def build(architecture: str | None = None) -> dict[str, Path]:
@@ -33,6 +34,22 @@ def build(architecture: str | None = None) -> dict[str, Path]:
     parts = NODE_PARTS if architecture == host else MIRROR_PARTS
     paths = graph(architecture).make(parts, cache, f"build {architecture}")
     cache.prune(paths.values())
+    return paths
+
+
+def build_machine(architecture: str = "arm64") -> dict[str, Path]:
+    """Have what an emulated machine is made of and downloads, served by the mirror and the registry.
+
+    :raises BedError: also when this machine has that architecture itself; nobody has tried that yet.
+    """
+    if architecture == host_architecture():
+        raise BedError(f"this machine is {architecture} itself: use `make node`, which needs no emulator")
+    preflight.check()
+    preflight.check_emulation()
+    preflight.install_packages(cross=True, emulation=True)
+    cache = Cache(settings.folders().artifacts)
+    paths = graph(architecture).make(MACHINE_PARTS, cache, f"build {architecture}")
+    services.add(paths, architecture)
     return paths
 
 
@@ -109,6 +126,52 @@ def command_node(arguments: argparse.Namespace) -> None:
         os.execvp("ssh", [*nodes.ssh_argv(node), *arguments.command])
 
 
+def command_machine(arguments: argparse.Namespace) -> None:
+    action = arguments.action
+    if action == "list":
+        for machine in machines.everyone():
+            kept = ", ".join(machines.snapshots(machine)) or "none"
+            print(f"{machine.name}\t{machine.address}\t{machines.status(machine)}\tsnapshots: {kept}")
+        return
+    if action == "up":
+        machine = machines.plan(arguments.name, oci_firewall=arguments.oci_firewall, outward=arguments.outward)
+        command_up(arguments)
+        paths = build_machine()
+        started = time.monotonic()
+        machine = machines.up(machine, paths)
+        machines.save(machine, "bare")
+        print(f"machine {machine.name} at {machine.address} is up after {time.monotonic() - started:.0f} s, bare "
+              "(snapshot `bare`)")
+        print(f"  log in:        ssh -F {machine.ssh_config} {machine.name}")
+        print(f"  provision it:  make machine-site NAME={machine.name}")
+        return
+    machine = machines.find(arguments.name)
+    if action == "down":
+        machines.down(machine)
+        print(f"machine {machine.name} is gone")
+    elif action == "stop":
+        machines.stop(machine)
+        print(f"machine {machine.name} is off")
+    elif action == "cut":
+        machines.cut(machine)
+        print(f"machine {machine.name}: power cut")
+    elif action == "start":
+        command_up(arguments)
+        print(f"machine {machine.name} is up after {machines.start(machine):.1f} s")
+    elif action == "reboot":
+        print(f"machine {machine.name} is up again after {machines.reboot(machine):.1f} s")
+    elif action == "save":
+        print(f"machine {machine.name}: snapshot {arguments.snapshot} in "
+              f"{machines.save(machine, arguments.snapshot):.1f} s")
+    elif action == "resume":
+        print(f"machine {machine.name} goes on from {arguments.snapshot} after "
+              f"{machines.resume(machine, arguments.snapshot):.1f} s")
+    elif action == "site":
+        raise SystemExit(local.provision(machine))
+    elif action == "ssh":
+        os.execvp("ssh", [*nodes.ssh_argv(machine), *arguments.command])
+
+
 def command_local(arguments: argparse.Namespace) -> None:
     status = local.up(command_up(arguments))
     if status:
@@ -121,6 +184,9 @@ def command_describe(_: argparse.Namespace) -> None:
 
 def command_down(_: argparse.Namespace) -> None:
     local.stop_forward()
+    for machine in machines.everyone():
+        machines.down(machine)
+        print(f"machine {machine.name} is gone")
     for node in nodes.everyone():
         nodes.down(node)
         print(f"node {node.name} is gone")
@@ -131,7 +197,7 @@ def command_down(_: argparse.Namespace) -> None:
 
 
 def command_clean_cache(_: argparse.Namespace) -> None:
-    if nodes.everyone():
+    if nodes.everyone() or machines.everyone():
         raise BedError("nodes run from the cache; take them away first: make down")
     services.down()
     folder = settings.folders().cache
@@ -180,6 +246,25 @@ def parser() -> argparse.ArgumentParser:
     shell.add_argument("name")
     shell.add_argument("command", nargs=argparse.REMAINDER)
     node.set_defaults(run=command_node)
+
+    machine = commands.add_parser("machine", help="the same with an emulated machine, and its snapshots")
+    actions = machine.add_subparsers(dest="action", required=True)
+    bring = actions.add_parser("up", help="a new bare machine; its snapshot is `bare`")
+    bring.add_argument("name")
+    bring.add_argument("--oci-firewall", action="store_true", help="start with an OCI image's iptables rules")
+    bring.add_argument("--outward", action="store_true", help="let it reach beyond the bed's network")
+    for action, text in (("down", "take it away with its disk"), ("stop", "shut it down"), ("start", "boot it"),
+                         ("cut", "cut its power"), ("reboot", "reboot it"), ("site", "run site.yml on it")):
+        actions.add_parser(action, help=text).add_argument("name")
+    for action, text in (("save", "keep it as it is under a name"), ("resume", "go on from what was kept")):
+        keep = actions.add_parser(action, help=text)
+        keep.add_argument("name")
+        keep.add_argument("snapshot")
+    actions.add_parser("list", help="all machines and their snapshots")
+    shell = actions.add_parser("ssh", help="log in, or run a command")
+    shell.add_argument("name")
+    shell.add_argument("command", nargs=argparse.REMAINDER)
+    machine.set_defaults(run=command_machine)
     return top
 
 

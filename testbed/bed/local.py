@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import yaml
 
-from . import nodes, services, settings
+from . import machines, nodes, services, settings
 from .errors import BedError
 from .recipes import host_architecture, release_path
 
@@ -27,27 +28,31 @@ API_PORT = 16443
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def describe() -> Path:
+def describe(machine: machines.Machine | None = None) -> Path:
     """Write down what ``inventories/local`` has to know of the bed; returns the file.
 
     Checksums are read from the mirror's own lists: what the bed has built is pinned by them for this machine.
+
+    :param machine: the emulated machine that it is for; else it is for every container node.
     """
-    architecture = host_architecture()
+    architecture = machine.architecture if machine else host_architecture()
     tree = settings.folders().cache / "mirror"
     release = tree / release_path("k3s-io/k3s", settings.K3S_VERSION).replace("%2B", "+")
     checksums = dict(_checksums(release / f"sha256sum-{architecture}.txt"))
     own = dict(_checksums(tree / "observer-node" / f"sha256sum-{architecture}.txt"))
+    restic = dict(_checksums(tree / release_path("restic/restic", f"v{settings.RESTIC_VERSION}", "SHA256SUMS")))
     registry = services.registry()
-    path = services.state() / "bed.json"
+    path = (machine.folder if machine else services.state()) / "bed.json"
     path.write_text(json.dumps({
-        "ssh_config": str(services.state() / "ssh" / "config"),
+        "ssh_config": str(machine.ssh_config if machine else services.state() / "ssh" / "config"),
         "releases": services.mirror_url(),
         "k3s_checksums": checksums,
+        "restic_checksums": restic,
         "extra_images": [
             {"name": name, "url": f"{services.mirror_url()}/observer-node/{name}", "sha256": sha256}
             for name, sha256 in own.items()
         ],
-        "registry": registry.endpoint,
+        "registry": services.endpoint(architecture),
         "registry_ca": registry.ca_file.read_text().strip(),
         "registry_user": registry.user,
         "registry_password_file": str(registry.password_file),
@@ -77,6 +82,32 @@ def up(paths: Mapping[str, Path]) -> int:
         if done.returncode:
             return done.returncode
     forward()
+    return 0
+
+
+def inventory(machine: machines.Machine) -> Path:
+    """``inventories/local`` for an emulated machine; what differs is in the bed's own description, address and URLs."""
+    folder = machine.folder / "site"
+    target = folder / "inventory"
+    state = folder / "state" / "observer-node"
+    state.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(ROOT / "inventories" / "local" / "group_vars", target / "group_vars", dirs_exist_ok=True)
+    (target / "hosts.yml").write_text(yaml.safe_dump({"all": {"children": {"observer": {"children": {
+        "k3s_servers": {"hosts": {machine.name: {"k3s_node_name": NODE}}}, "k3s_agents": {}}}}}}))
+    shutil.copy(describe(machine), state / "bed.json")
+    return target
+
+
+def provision(machine: machines.Machine) -> int:
+    """Run the product's own command on an emulated machine. Returns an exit status."""
+    where = inventory(machine)
+    environment = {**os.environ, **machines.PATIENCE, "XDG_STATE_HOME": str(where.parent / "state")}
+    for playbook in ("playbooks/secrets.yml", "site.yml"):
+        done = subprocess.run([str(Path(sys.executable).with_name("ansible-playbook")), playbook, "-i", str(where),
+                               *(machines.PATIENT if playbook == "site.yml" else ())],
+                              cwd=ROOT, check=False, env=environment)
+        if done.returncode:
+            return done.returncode
     return 0
 
 

@@ -66,6 +66,16 @@ class Node:
     def folder(self) -> Path:
         return services.state() / "nodes" / self.name
 
+    @property
+    def connect_seconds(self) -> int:
+        """How long SSH waits for it to take a connection."""
+        return 3
+
+    @property
+    def ssh_config(self) -> Path:
+        """The ``ssh -F`` file that knows it."""
+        return services.state() / "ssh" / "config"
+
 
 def find(name: str) -> Node:
     """:raises BedError: there is no such node."""
@@ -174,23 +184,29 @@ def _create(podman: Podman, node: Node, image: str) -> None:
     _seed(podman, node)
 
 
+def client_key() -> Path:
+    """The key that the bed logs in with; made when it is not there."""
+    folder = services.state() / "ssh"
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    key = folder / "id_ed25519"
+    with lock(folder / "lock"):
+        if not key.is_file():
+            run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "observer-node test bed", "-f", key])
+    return key
+
+
 def _seed(podman: Podman, node: Node) -> None:
     """The files that a cloud gives a new machine: its host key, who may log in, the provider's rules.
 
     Written into the container's root file system while it is off; `podman cp` would change owners.
     """
-    folder = services.state() / "ssh"
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o700)
-    with lock(folder / "lock"):
-        if not (folder / "id_ed25519").is_file():
-            run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "observer-node test bed", "-f",
-                 folder / "id_ed25519"])
+    key = client_key()
     host_key = node.folder / "ssh_host_ed25519_key"
     if not host_key.is_file():
         run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", node.hostname, "-f", host_key])
     with _root_of(podman, node) as root:
-        _put(root / "home/ubuntu/.ssh/authorized_keys", (folder / "id_ed25519.pub").read_bytes(), 0o600, 1000)
+        _put(root / "home/ubuntu/.ssh/authorized_keys", key.with_suffix(".pub").read_bytes(), 0o600, 1000)
         _put(root / "etc/ssh/ssh_host_ed25519_key", host_key.read_bytes(), 0o600)
         _put(root / "etc/ssh/ssh_host_ed25519_key.pub", host_key.with_suffix(".pub").read_bytes(), 0o644)
         if node.oci_firewall:
@@ -253,15 +269,18 @@ def write_ssh_config() -> Path:
         if not public.is_file():
             continue
         known.append(f"{node.address} {' '.join(public.read_text().split()[:2])}\n")
-        hosts.append(
-            f"Host {node.name}\n  HostName {node.address}\n  User ubuntu\n  IdentityFile {folder}/id_ed25519\n"
-            f"  IdentitiesOnly yes\n  UserKnownHostsFile {folder}/known_hosts\n  StrictHostKeyChecking yes\n"
-        )
+        hosts.append(ssh_host(node, folder / "id_ed25519", folder / "known_hosts"))
     (folder / "known_hosts").write_text("".join(known))
     path = folder / "config"
     path.write_text("".join(hosts))
     path.chmod(0o600)
     return path
+
+
+def ssh_host(node: Node, key: Path, known: Path) -> str:
+    """A node's paragraph of an ``ssh -F`` file."""
+    return (f"Host {node.name}\n  HostName {node.address}\n  User ubuntu\n  IdentityFile {key}\n"
+            f"  IdentitiesOnly yes\n  UserKnownHostsFile {known}\n  StrictHostKeyChecking yes\n")
 
 
 def ssh(node: Node, command: Sequence[str] | str, *, stdin: str | None = None, timeout: float | None = None) -> str:
@@ -274,8 +293,8 @@ def ssh(node: Node, command: Sequence[str] | str, *, stdin: str | None = None, t
 
 
 def ssh_argv(node: Node) -> list[str]:
-    return ["ssh", "-F", str(services.state() / "ssh" / "config"), "-o", "ConnectTimeout=3", "-o", "BatchMode=yes",
-            "-o", "LogLevel=ERROR", node.name]
+    return ["ssh", "-F", str(node.ssh_config), "-o", f"ConnectTimeout={node.connect_seconds}",
+            "-o", "BatchMode=yes", "-o", "LogLevel=ERROR", node.name]
 
 
 def _wait_for_ssh(podman: Podman, node: Node) -> None:

@@ -33,11 +33,16 @@ network_backend = "cni"
 
 @dataclass(frozen=True)
 class Podman:
-    """One handle on the bed's podman."""
+    """One handle on the bed's podman.
+
+    :ivar foreign: the architecture of its images where that is not this machine's. They have a storage of their own:
+        an image has the same name on every architecture.
+    """
 
     storage: Path
     runroot: Path
     configuration: Path
+    foreign: str | None = None
 
     CGROUP = "/observer-node"
     """Parent of all cgroups of the bed; podman's default is shared with the user's own containers."""
@@ -47,7 +52,7 @@ class Podman:
         return ("--cgroup-parent", self.CGROUP)
 
     @classmethod
-    def open(cls) -> Podman:
+    def open(cls, foreign: str | None = None) -> Podman:
         """Write the configuration when it is not there, and return the handle."""
         folders = settings.folders()
         configuration = folders.state / "podman"
@@ -55,8 +60,9 @@ class Podman:
         conf = configuration / "containers.conf"
         if not conf.is_file() or conf.read_text() != CONTAINERS_CONF:
             conf.write_text(CONTAINERS_CONF)
-        folders.storage.mkdir(parents=True, exist_ok=True)
-        return cls(folders.storage, folders.runroot, configuration)
+        storage = folders.storage.with_name(f"{folders.storage.name}-{foreign}") if foreign else folders.storage
+        storage.mkdir(parents=True, exist_ok=True)
+        return cls(storage, folders.runroot / foreign if foreign else folders.runroot, configuration, foreign)
 
     def argv(self, *words: str) -> list[str]:
         return [
@@ -64,6 +70,11 @@ class Podman:
             "--tmpdir", str(self.runroot / "tmp"), "--network-config-dir", str(self.configuration / "networks"),
             *words,
         ]
+
+    @property
+    def platform(self) -> tuple[str, ...]:
+        """Options of ``import`` and ``build``."""
+        return ("--arch", self.foreign) if self.foreign else ()
 
     def environment(self) -> dict[str, str]:
         return {**os.environ, "CONTAINERS_CONF": str(self.configuration / "containers.conf")}
@@ -92,7 +103,7 @@ class Podman:
         with lock(self.storage / f".import-{tag}.lock"):
             if not self.succeeds("image", "exists", keyed):
                 words = [word for change in changes for word in ("--change", change)]
-                self.run("import", "--quiet", *words, str(rootfs), keyed)
+                self.run("import", "--quiet", *self.platform, *words, str(rootfs), keyed)
             if alias:
                 self.run("tag", keyed, alias)
         return keyed

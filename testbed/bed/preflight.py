@@ -33,6 +33,11 @@ FILES = {
 }
 CROSS_PROGRAMS = {"aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu", "arch-test": "arch-test"}
 CROSS_FILES = {"/usr/aarch64-linux-gnu/include/stdlib.h": "libc6-dev-arm64-cross"}
+EMULATION_PROGRAMS = {
+    "qemu-system-aarch64": "qemu-system-arm", "qemu-img": "qemu-utils", "qemu-aarch64-static": "qemu-user-static",
+    "update-binfmts": "binfmt-support", "mke2fs": "e2fsprogs", "aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu",
+    "arch-test": "arch-test",
+}
 
 
 def check() -> None:
@@ -118,9 +123,19 @@ def _subnet() -> list[str]:
     return []
 
 
-def missing_packages(cross: bool = False) -> list[str]:
+def check_emulation() -> None:
+    """What an emulated machine needs beyond :func:`check`.
+
+    :raises BedError: with the problem and its remedy.
+    """
+    if not Path("/dev/net/tun").exists():
+        raise BedError("this machine has no /dev/net/tun, through which an emulated machine is on the nodes' network: "
+                       "`modprobe tun`, or take a machine whose kernel has it")
+
+
+def missing_packages(cross: bool = False, emulation: bool = False) -> list[str]:
     """Debian packages that the bed needs and this machine lacks."""
-    programs = {**PROGRAMS, **(CROSS_PROGRAMS if cross else {})}
+    programs = {**PROGRAMS, **(CROSS_PROGRAMS if cross else {}), **(EMULATION_PROGRAMS if emulation else {})}
     files = {**FILES, **(CROSS_FILES if cross else {})}
     search = os.environ.get("PATH", "") + ":/usr/sbin:/sbin:/usr/lib/postgresql/15/bin"
     missing = {package for program, package in programs.items() if not shutil.which(program, path=search)}
@@ -128,12 +143,12 @@ def missing_packages(cross: bool = False) -> list[str]:
     return sorted(missing)
 
 
-def install_packages(cross: bool = False) -> list[str]:
+def install_packages(cross: bool = False, emulation: bool = False) -> list[str]:
     """Install what is missing with apt. Returns the packages.
 
     :raises BedError: this is no Debian, or apt failed.
     """
-    missing = missing_packages(cross)
+    missing = missing_packages(cross, emulation)
     if not missing:
         return []
     if not shutil.which("apt-get"):

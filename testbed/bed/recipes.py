@@ -6,6 +6,8 @@ what it needs, so a part is built again exactly when something that it is made o
 
 from __future__ import annotations
 
+import bz2
+import contextlib
 import gzip
 import inspect
 import json
@@ -26,6 +28,7 @@ import yaml
 
 from . import oci, settings
 from .cache import Cache, digest
+from .emulation import emulated
 from .errors import BedError
 from .oci import Image, write_archive
 from .progress import Progress
@@ -57,6 +60,9 @@ NODE_PACKAGES = (
     "iputils-ping", "netcat-openbsd",
 )
 
+MACHINE_PACKAGES = (*NODE_PACKAGES, "udev", "busybox-static", "initramfs-tools", "dbus-user-session")
+"""And the kernel, whose package is named after the architecture."""
+
 Build = Callable[[Path, "Parts"], None]
 
 
@@ -78,6 +84,7 @@ class Step:
     :param lane: steps of one lane run one after the other. Go builds use all cores by themselves, so
         a second lane fills their gaps with what waits for the network.
     :param inputs: values and paths that the part is made of.
+    :param emulated: the architecture whose programs are run to build it, when that is not this machine's.
     """
 
     name: str
@@ -86,6 +93,7 @@ class Step:
     build: Build
     inputs: tuple[object, ...] = ()
     needs: tuple[str, ...] = ()
+    emulated: str | None = None
 
 
 @dataclass
@@ -141,7 +149,8 @@ class Graph:
         running: dict[Future[None], str] = {}
 
         def work(name: str) -> None:
-            with progress.step(name):
+            foreign = self.steps[name].emulated
+            with progress.step(name), emulated(foreign) if foreign else contextlib.nullcontext():
                 cache.get(name, keys[name], lambda scratch: self.steps[name].build(scratch, Parts(paths)))
 
         with ThreadPoolExecutor(max_workers=2) as pool:
@@ -317,6 +326,12 @@ def graph(architecture: str) -> Graph:
     steps.add(Step("busybox", 8, "debian", build_busybox, (
         *suite, BUSYBOX_APPLETS, _code(_extract_busybox))))
 
+    def build_restic(out: Path, _: Parts) -> None:
+        _extract_restic(out, arch)
+
+    steps.add(Step("restic", 15, "debian", build_restic, (
+        settings.RESTIC_SUITE, settings.RESTIC_VERSION, arch, _code(_extract_restic, _record_extracted))))
+
     def build_k3s(out: Path, parts: Parts) -> None:
         _pack_k3s(out, parts, arch)
 
@@ -332,9 +347,10 @@ def graph(architecture: str) -> Graph:
         PAUSE_IMAGE, COREDNS_IMAGE, LOCAL_PATH_IMAGE, HELPER_IMAGE, arch, *archive, _code(_airgap_images),
     ), ("pause", "coredns", "local-path", "busybox")))
 
-    if arch != host_architecture():
-        # Root file systems that run maintainer scripts need the architecture itself or its emulator.
-        return steps
+    # Root file systems that run maintainer scripts need the architecture itself or its emulator, which is some
+    # ten times slower.
+    foreign = arch if arch != host_architecture() else None
+    slower = 10 if foreign else 1
 
     def build_postgres(out: Path, _: Parts) -> None:
         here = IMAGES / "postgres"
@@ -346,7 +362,8 @@ def graph(architecture: str) -> Graph:
         )
         (out / "packages").write_text(packages_of(out / "rootfs.tar"))
 
-    steps.add(Step("postgres", 35, "debian", build_postgres, (IMAGES / "postgres", *suite)))
+    steps.add(Step("postgres", 35 * slower, "debian", build_postgres, (IMAGES / "postgres", *suite),
+                   emulated=foreign))
 
     def build_node_images(out: Path, parts: Parts) -> None:
         _node_images(out, parts, arch)
@@ -361,8 +378,16 @@ def graph(architecture: str) -> Graph:
                hooks=(f"--customize-hook={here}/customize.sh \"$1\"",))
         (out / "packages").write_text(packages_of(out / "rootfs.tar"))
 
-    steps.add(Step("node", 40, "debian", build_node, (
-        IMAGES / "node" / "customize.sh", NODE_PACKAGES, *suite)))
+    if not foreign:
+        steps.add(Step("node", 40, "debian", build_node, (
+            IMAGES / "node" / "customize.sh", NODE_PACKAGES, *suite)))
+
+    def build_machine(out: Path, _: Parts) -> None:
+        _machine(out, arch)
+
+    steps.add(Step("machine", 50 * slower, "debian", build_machine, (
+        IMAGES / "machine", IMAGES / "node" / "customize.sh", MACHINE_PACKAGES, *suite, _code(_machine)),
+        emulated=foreign))
 
     def build_services(out: Path, _: Parts) -> None:
         here = IMAGES / "services"
@@ -370,7 +395,8 @@ def graph(architecture: str) -> Graph:
                architecture=arch, hooks=(f"--customize-hook={here}/customize.sh \"$1\"",))
         (out / "packages").write_text(packages_of(out / "rootfs.tar"))
 
-    steps.add(Step("services", 25, "debian", build_services, (IMAGES / "services", *suite)))
+    if not foreign:
+        steps.add(Step("services", 25, "debian", build_services, (IMAGES / "services", *suite)))
 
     def build_python(out: Path, _: Parts) -> None:
         here = IMAGES / "python"
@@ -378,17 +404,17 @@ def graph(architecture: str) -> Graph:
                architecture=arch, hooks=(f"--customize-hook={here}/customize.sh \"$1\"",))
         (out / "packages").write_text(packages_of(out / "rootfs.tar"))
 
-    steps.add(Step("python", 25, "debian", build_python, (IMAGES / "python", *suite)))
+    steps.add(Step("python", 25 * slower, "debian", build_python, (IMAGES / "python", *suite), emulated=foreign))
 
     observer = settings.TESTBED / "observer"
 
     def build_observer(out: Path, parts: Parts) -> None:
         _observer_images(out, parts, arch)
 
-    steps.add(Step("observer", 45, "debian", build_observer, (
+    steps.add(Step("observer", 45 * slower, "debian", build_observer, (
         observer / "src", observer / "docker", observer / "requirements.txt", observer / "migrations",
         settings.OBSERVER_BUILDS, settings.OBSERVER_REPOSITORY, arch, _code(_observer_images),
-    ), ("python",)))
+    ), ("python",), emulated=foreign))
 
     return steps
 
@@ -426,6 +452,26 @@ def _build_sealed_secrets_manifests(out: Path, _: Parts) -> None:
                 archive.addfile(entry)
     (out / ".chart").unlink()
     values.unlink()
+
+
+def _machine(out: Path, arch: str) -> None:
+    """A disk for an emulator, with the kernel and initrd that it is started with."""
+    machine, node = IMAGES / "machine", IMAGES / "node"
+    rootfs = out / "root.tar"
+    debian(rootfs, (*MACHINE_PACKAGES, f"linux-image-cloud-{arch}"), architecture=arch, hooks=(
+        f"--essential-hook={machine}/essential.sh \"$1\"", f"--customize-hook={node}/customize.sh \"$1\"",
+        f"--customize-hook={machine}/customize.sh \"$1\""))
+    (out / "packages").write_text(packages_of(rootfs))
+    root, raw = out / "root", out / "disk.raw"
+    root.mkdir()
+    run(["tar", "--extract", "--numeric-owner", "--xattrs", "--xattrs-include=*", "--file", rootfs, "-C", root])
+    for name in ("vmlinuz", "initrd.img"):
+        shutil.copy(next((root / "boot").glob(f"{name}-*")), out / name.partition(".")[0])
+    run(["mke2fs", "-q", "-t", "ext4", "-L", "root", "-d", root, raw, f"{settings.MACHINE_DISK_GIB}G"])
+    run(["qemu-img", "convert", "-O", "qcow2", raw, out / "disk.qcow2"])
+    shutil.rmtree(root)
+    raw.unlink()
+    rootfs.unlink()
 
 
 def _extract_runtime(out: Path, arch: str) -> None:
@@ -469,6 +515,26 @@ def _extract_busybox(out: Path, arch: str) -> None:
         "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/home:/bin/false\n"
     )
     (tree / "etc" / "group").write_text("root:x:0:\nnogroup:x:65534:\n")
+    shutil.rmtree(out / "root")
+
+
+def _extract_restic(out: Path, arch: str) -> None:
+    """``restic_<version>_linux_<arch>.bz2``: the release's file, from the package of a later Debian.
+
+    That of the nodes' own Debian is too old to tell its failures apart, and the Go module proxy has none. It is linked
+    to the C library, which the release's is not; any Debian or Ubuntu that this project supports has a later one.
+    """
+    run(["mmdebstrap", "--variant=extract", f"--architectures={arch}", "--include=restic", "--skip=cleanup/apt",
+         "--aptopt=Acquire::Retries \"3\"", "--aptopt=Apt::Install-Recommends \"false\"",
+         settings.RESTIC_SUITE, out / "root"], log=out / ".log")
+    (out / ".log").unlink()
+    _record_extracted(out, {"restic"})
+    version = (out / "packages").read_text().split()[1]
+    if not version.startswith(f"{settings.RESTIC_VERSION}-"):
+        raise BedError(f"Debian {settings.RESTIC_SUITE} has restic {version}, not {settings.RESTIC_VERSION}")
+    # The level of a block is all that this format varies by: the same file each time.
+    packed = bz2.compress((out / "root/usr/bin/restic").read_bytes(), 9)
+    (out / f"restic_{settings.RESTIC_VERSION}_linux_{arch}.bz2").write_bytes(packed)
     shutil.rmtree(out / "root")
 
 
@@ -569,6 +635,13 @@ def _write_images(images: list[Image], out: Path, name: str) -> None:
             shutil.rmtree(leftover)
 
 
+def _python() -> str:
+    """The machine's own Python: this project's environment has no pip, and may be the first on the PATH."""
+    elsewhere = [folder for folder in os.environ.get("PATH", "").split(os.pathsep)
+                 if Path(folder) != Path(sys.prefix) / "bin"]
+    return shutil.which("python3", path=os.pathsep.join(elsewhere)) or "python3"
+
+
 def _observer_images(out: Path, parts: Parts, arch: str) -> None:
     """The app's builds, by ``podman build`` from its own Dockerfile on the local Python image."""
     from .podman import Podman
@@ -576,18 +649,18 @@ def _observer_images(out: Path, parts: Parts, arch: str) -> None:
     context = out / ".context"
     source = settings.TESTBED / "observer"
     shutil.copytree(source, context, ignore=shutil.ignore_patterns("tests", "__pycache__", ".*_cache", "wheels"))
-    run(["python3", "-m", "pip", "download", "--quiet", "--require-hashes", "--only-binary=:all:", "--no-deps",
+    run([_python(), "-m", "pip", "download", "--quiet", "--require-hashes", "--only-binary=:all:", "--no-deps",
          "--python-version", "3.11", "--implementation", "cp",
          "--platform", f"manylinux2014_{settings.ARCHITECTURES[arch]}",
          "--platform", f"manylinux_2_17_{settings.ARCHITECTURES[arch]}",
          "--platform", f"manylinux_2_28_{settings.ARCHITECTURES[arch]}",
          "-r", source / "requirements.txt", "-d", context / "wheels"])
-    podman = Podman.open()
+    podman = Podman.open(arch if arch != host_architecture() else None)
     podman.load_rootfs(parts["python"] / "rootfs.tar", "localhost/observer-node/python", alias=PYTHON_IMAGE)
     names = []
     for tag, variant in settings.OBSERVER_BUILDS.items():
         name = f"{settings.OBSERVER_REPOSITORY}:{tag}"
-        podman.run("build", "--quiet", "--pull=never", "--network=none", "--layers",
+        podman.run("build", "--quiet", *podman.platform, "--pull=never", "--network=none", "--layers",
                    "--build-arg", f"IMAGE_TAG={tag}", "--build-arg", f"BUILD_VARIANT={variant}", "--timestamp=0",
                    "--format=docker", "--tag", name, "-f", str(context / "docker" / "Dockerfile"), str(context))
         names.append(name)
@@ -613,16 +686,16 @@ def mirror(paths: dict[str, Path], architecture: str, target: Path) -> None:
     k3s.mkdir(parents=True, exist_ok=True)
     name = "k3s" if architecture == "amd64" else f"k3s-{architecture}"
     airgap = f"k3s-airgap-images-{architecture}.tar.zst"
-    _place(paths["k3s"] / name, k3s / name)
-    _place(paths["airgap-images"] / airgap, k3s / airgap)
-    _place(paths["airgap-images"] / "k3s-images.txt", k3s / "k3s-images.txt")
+    place(paths["k3s"] / name, k3s / name)
+    place(paths["airgap-images"] / airgap, k3s / airgap)
+    place(paths["airgap-images"] / "k3s-images.txt", k3s / "k3s-images.txt")
     # Like the real list it names more than a node downloads.
     _checksums(k3s / f"sha256sum-{architecture}.txt", [k3s / airgap, k3s / "k3s-images.txt", k3s / name])
 
     seal = target / "bitnami-labs/sealed-secrets/releases/download" / f"v{settings.SEALED_SECRETS_VERSION}"
     seal.mkdir(parents=True, exist_ok=True)
     for source in paths["sealed-secrets-manifests"].iterdir():
-        _place(source, seal / source.name)
+        place(source, seal / source.name)
     kubeseal = seal / f"kubeseal-{settings.SEALED_SECRETS_VERSION}-linux-{architecture}.tar.gz"
     scratch = kubeseal.with_name(f".{kubeseal.name}")
     with gzip.GzipFile(scratch, "wb", compresslevel=6, mtime=0) as packed, \
@@ -636,15 +709,22 @@ def mirror(paths: dict[str, Path], architecture: str, target: Path) -> None:
     _checksums(seal / f"sealed-secrets_{settings.SEALED_SECRETS_VERSION}_checksums.txt",
                sorted(path for path in seal.iterdir() if not path.name.startswith(".") and path.suffix != ".txt"))
 
+    restic = target / "restic/restic/releases/download" / f"v{settings.RESTIC_VERSION}"
+    restic.mkdir(parents=True, exist_ok=True)
+    name = f"restic_{settings.RESTIC_VERSION}_linux_{architecture}.bz2"
+    place(paths["restic"] / name, restic / name)
+    # The real list names all architectures; here it names what there is.
+    _checksums(restic / "SHA256SUMS", sorted(restic.glob("*.bz2")))
+
     if "node-images" in paths:
         own = target / "observer-node"
         own.mkdir(parents=True, exist_ok=True)
         images = f"observer-node-images-{architecture}.tar.zst"
-        _place(paths["node-images"] / images, own / images)
+        place(paths["node-images"] / images, own / images)
         _checksums(own / f"sha256sum-{architecture}.txt", [own / images])
 
 
-def _place(source: Path, target: Path) -> None:
+def place(source: Path, target: Path) -> None:
     """A hard link where possible: the mirror costs no disk."""
     target.unlink(missing_ok=True)
     try:

@@ -20,7 +20,7 @@ from . import settings
 from .cache import digest, lock
 from .errors import BedError
 from .podman import Podman
-from .recipes import SERVICES_IMAGE, mirror
+from .recipes import SERVICES_IMAGE, host_architecture, mirror
 from .shell import run, succeeds
 
 NETWORK = "observer-node"
@@ -81,6 +81,16 @@ def registry() -> Registry:
     )
 
 
+def endpoint(architecture: str) -> str:
+    """Where the app's images of an architecture are pulled from.
+
+    Those of another architecture than this machine's have the same names and tags under a path of their own: the
+    registry is laid out as one registry for each.
+    """
+    own = registry().endpoint
+    return own if architecture == host_architecture() else f"{own}/v2/{architecture}"
+
+
 def mirror_url() -> str:
     return f"http://{settings.MIRROR_ADDRESS}"
 
@@ -101,6 +111,13 @@ def up(paths: Mapping[str, Path], architecture: str) -> None:
         _registry(podman, image)
         _push(podman, paths)
         _prune_images(podman, paths)
+
+
+def add(paths: Mapping[str, Path], architecture: str) -> None:
+    """Serve the parts of another architecture as well; what :func:`up` started is running."""
+    with lock(state() / "services.lock"):
+        publish(paths, architecture)
+        _push(Podman.open(architecture), paths)
 
 
 def _prune_images(podman: Podman, paths: Mapping[str, Path]) -> None:
@@ -246,6 +263,8 @@ def _push(podman: Podman, paths: Mapping[str, Path]) -> None:
         podman.run("load", "--quiet", "--input", str(paths["observer"] / "images.tar"))
         for tag in settings.OBSERVER_BUILDS:
             repository = settings.OBSERVER_REPOSITORY.split("/", 1)[1]
+            if podman.foreign:
+                repository = f"{podman.foreign}/{repository}"
             podman.run("push", "--quiet", "--authfile", str(login), "--cert-dir", str(trust),
                        f"{settings.OBSERVER_REPOSITORY}:{tag}", f"docker://{host}/{repository}:{tag}")
     finally:

@@ -23,6 +23,9 @@ LOCAL_PATH_VERSION = "v0.0.30"
 SEALED_SECRETS_VERSION = "0.36.0"
 COREDNS_VERSION = "1.12.0"
 DEBIAN_SUITE = "bookworm"
+RESTIC_VERSION = "0.18.0"
+RESTIC_SUITE = "trixie"
+"""Where Debian has that version; its program runs on what the nodes are."""
 
 OBSERVER_REPOSITORY = "ghcr.io/tawbury/observer"
 """Seed 000, 4.1."""
@@ -37,6 +40,9 @@ OBSERVER_BUILDS = {
 
 ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64"}
 """Debian's and Go's name of each architecture -> the kernel's."""
+
+MACHINE_DISK_GIB = 12
+"""What an emulated machine's disk is to itself; on this machine it takes what is written to it."""
 
 # --- network ------------------------------------------------------------------------------------
 

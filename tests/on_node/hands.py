@@ -6,20 +6,23 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from bed import local, nodes
+from bed import local, machines, nodes, settings
 from bed.errors import BedError
 
 ROOT = Path(__file__).resolve().parents[2]
+LOAD = settings.TESTBED / "observer" / "load.py"
 ANSIBLE = str(Path(sys.executable).with_name("ansible-playbook"))
 
 
@@ -73,8 +76,9 @@ class Site:
         shutil.copytree(ROOT / "inventories" / "local" / "group_vars", inventory / "group_vars")
         state = folder / "state" / "observer-node"
         state.mkdir(parents=True)
-        shutil.copy(local.describe(), state / "bed.json")
-        site = cls(node, inventory, {"XDG_STATE_HOME": str(folder / "state")})
+        shutil.copy(local.describe(node if isinstance(node, machines.Machine) else None), state / "bed.json")
+        patience = machines.PATIENCE if isinstance(node, machines.Machine) else {}
+        site = cls(node, inventory, {"XDG_STATE_HOME": str(folder / "state"), **patience})
         site.hosts(**variables)
         return site
 
@@ -153,6 +157,67 @@ class Site:
                          if not line.startswith(("#", ":"))],
             "processes": sorted(set(self.ssh("ps -eo comm=").split()) - {"sshd", "ps", "bash", "sudo", "sh"}),
         }
+
+
+SAMPLER = """
+import glob, sys, time
+seen, ends = set(), time.monotonic() + float(sys.argv[1])
+while time.monotonic() < ends:
+    begun = time.monotonic()
+    for path in glob.glob("/proc/[0-9]*/cmdline"):
+        try:
+            with open(path, "rb") as file:
+                seen.add(file.read().replace(b"\\0", b" ").decode(errors="replace"))
+        except OSError:
+            pass
+    time.sleep(max(0, 0.05 - (time.monotonic() - begun)))
+    if sys.stdin in __import__("select").select([sys.stdin], [], [], 0)[0]:
+        break
+print("\\n".join(sorted(seen)))
+"""
+"""Every command line that there was, looked for 20 times a second until standard input ends."""
+
+
+@contextmanager
+def sampled(*on: nodes.Node) -> Iterator[list[str]]:
+    """Command lines of nodes and of this machine while the body runs; there when it has ended."""
+    lines: list[str] = []
+    for node in on:
+        nodes.ssh(node, "cat > /tmp/sampler.py", stdin=SAMPLER)
+    everywhere = [subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for argv in (
+        [sys.executable, "-c", SAMPLER, "600"],
+        *([*nodes.ssh_argv(node), "sudo python3 /tmp/sampler.py 600"] for node in on))]
+    time.sleep(0.5)
+    try:
+        yield lines
+    finally:
+        for one in everywhere:
+            lines += one.communicate("\n", timeout=60)[0].splitlines()
+        for node in on:
+            nodes.ssh(node, "rm -f /tmp/sampler.py")
+
+
+@contextmanager
+def forwarded(site: Site, namespace: str = "observer-local") -> Iterator[str]:
+    """Observer's Service at a port of this machine's loopback."""
+    address = site.get(f"-n {namespace} service observer")["spec"]["clusterIP"]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    argv = nodes.ssh_argv(site.node)
+    tunnel = subprocess.Popen([*argv[:-1], "-N", "-L", f"127.0.0.1:{port}:{address}:8000", argv[-1]])
+    try:
+        time.sleep(1)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        tunnel.terminate()
+        tunnel.wait()
+
+
+def load(*words: object) -> subprocess.CompletedProcess[str]:
+    """The load generator of the stand-in app."""
+    return subprocess.run([sys.executable, str(LOAD), *map(str, words)], capture_output=True, text=True, check=False,
+                          timeout=300)
 
 
 def differences(

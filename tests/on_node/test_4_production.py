@@ -17,6 +17,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -24,13 +25,14 @@ import yaml
 from bed import local, nodes, services
 from bed.recipes import host_architecture
 from conftest import fresh
-from hands import ANSIBLE, ROOT, Run, Site, differences, node_name, wait_for
+from hands import ANSIBLE, ROOT, Run, Site, differences, node_name, sampled, wait_for
 
 PASSWORD = "the-password-of-the-vault"
 FILLED_IN = {
     "vault_db_password": "a-password-of-the-database", "vault_kis_app_key": "PS-key-of-the-operator-0123456789-01",
     "vault_kis_app_secret": "a-secret-of-the-operator", "vault_kis_hts_id": "operator",
     "vault_k3s_token": "a-token-of-the-cluster-0123456789abcdef",
+    "vault_backup_password": "a-password-of-the-repository",
 }
 
 
@@ -72,7 +74,10 @@ def completed(name: str, node: nodes.Node, folder: Path) -> Site:
     password = folder / "vault-password"
     password.write_text(PASSWORD + "\n")
     password.chmod(0o600)
-    site = Site(node, inventory, {"ANSIBLE_VAULT_PASSWORD_FILE": str(password)})
+    state = folder / "state" / "observer-node"
+    state.mkdir(parents=True)
+    shutil.copy(local.describe(), state / "bed.json")
+    site = Site(node, inventory, {"ANSIBLE_VAULT_PASSWORD_FILE": str(password), "XDG_STATE_HOME": str(state.parent)})
     change(inventory / "hosts.yml", r"ansible_host: \S+", f"ansible_host: {node.address}")
     # As for a checkout of a deployment repository.
     private(site, "manifests.yml").write_text(yaml.safe_dump({"observer_manifests": str(folder / "manifests")}))
@@ -89,6 +94,7 @@ def completed(name: str, node: nodes.Node, folder: Path) -> Site:
         "local_path_image": "docker.io/rancher/local-path-provisioner:v0.0.30",
         "local_path_helper_image": "docker.io/rancher/mirrored-library-busybox:1.36.1",
         "node_storage_free_gib": 4,
+        "backup_off": "these tests save nothing",
         "ansible_ssh_private_key_file": str(ssh / "id_ed25519"),
         "ansible_ssh_common_args": f"-o UserKnownHostsFile={ssh / 'known_hosts'} -o IdentitiesOnly=yes",
     }))
@@ -221,6 +227,10 @@ REFUSED: dict[str, tuple[Callable[[Site], None], tuple[str, ...]]] = {
         "{private}/vault.yml is encrypted and no vault password was given: add --vault-password-file FILE or"
         " --ask-vault-pass to the command",)),
     "a wrong vault password": (wrong_password, ("the vault password does not open {private}/vault.yml",)),
+    "no repository for backups, and no word why": (
+        lambda site: change(variables(site), "backup_off: .*", "backup_off: ''"), (
+            "backup_repository is empty, so nothing would survive this node: set it in the inventory, or say in"
+            " backup_off why there are to be no backups",)),
     "a vault that is not encrypted": (plain_vault, (
         "{private}/vault.yml is not encrypted: type `ansible-vault encrypt {private}/vault.yml`",)),
     "no vault": (without("vault.yml"), ("{private}/vault.yml is missing or has no vault_k3s_token",)),
@@ -276,8 +286,16 @@ def test_nothing_was_changed_until_here(production: Site, untouched: dict[str, l
 
 
 @pytest.fixture(scope="module")
-def provisioned(production: Site, untouched: dict[str, list[str]]) -> Run:
-    return production.play().ok()
+def first(production: Site, untouched: dict[str, list[str]]) -> tuple[Run, list[str]]:
+    """The first run, and every command line that there was meanwhile."""
+    with sampled(production.node) as lines:
+        run = production.play().ok()
+    return run, lines
+
+
+@pytest.fixture(scope="module")
+def provisioned(first: tuple[Run, list[str]]) -> Run:
+    return first[0]
 
 
 def running(site: Site) -> dict[str, str]:
@@ -293,6 +311,17 @@ def test_it_is_production(production: Site, provisioned: Run) -> None:
     images = {container["image"] for pod in production.get("-n observer-prod pods")["items"]
               for container in pod["spec"]["containers"]}
     assert images == {"docker.io/library/postgres:15", "ghcr.io/tawbury/observer:build-20260205-142425"}
+
+
+def test_no_secret_is_seen_while_it_is_made(production: Site, first: tuple[Run, list[str]]) -> None:
+    run, lines = first
+    seen = [run.output, json.dumps(run.record), *lines,
+            production.ssh("sudo sh -c 'journalctl --no-pager -b; cat /var/lib/observer-node/*'")]
+    assert len(lines) > 100
+    for name, value in {**FILLED_IN, "the registry's": services.registry().password(), "the vault's": PASSWORD}.items():
+        # The login at the broker is a plain word, which a path could have.
+        if name != "vault_kis_hts_id":
+            assert not [len(text) for text in seen if value in text], name
 
 
 def test_it_is_reached_as_the_card_says(production: Site, provisioned: Run) -> None:
@@ -420,3 +449,94 @@ def test_both_nodes_are_closed_to_strangers(
         assert open_from(None, address, 22)
         for port in (6443, 10250):
             assert not open_from(None, address, port), f"{address}:{port}"
+
+
+# --- the living system of two machines --------------------------------------------------------------
+
+
+AGENT = "obs-prod-arm-2"
+
+
+def verified(site: Site, *arguments: str) -> tuple[Run, dict[str, Any]]:
+    """A verification, and the report that it has kept."""
+    run = site.play(*arguments, playbook="playbooks/verify.yml")
+    state = Path(site.environment["XDG_STATE_HOME"]) / "observer-node/reports"
+    latest = max((path for path in state.glob("*/*/report.json") if not path.parent.is_symlink()),
+                 key=lambda path: path.stat().st_mtime_ns)
+    report: dict[str, Any] = json.loads(latest.read_text())
+    return run, report
+
+
+def told(report: dict[str, Any]) -> list[str]:
+    return [f"{one['code']} {one['subject']}: {one['message']['en']}" for one in report["findings"]]
+
+
+def test_both_machines_are_verified(production: Site, joined: tuple[dict[str, str], Run]) -> None:
+    """With the pods deleted under it (Step 5)."""
+    run, report = verified(production, "-e", "verify_persistence=observer-prod")
+    assert report["status"] == 0, told(report)
+    run.ok()
+    assert [one["path"] for one in report["places"] if one["kind"] == "node"] == ["obs-prod-arm", AGENT]
+    assert report["facts"]["persistence"]["lost"] == []
+
+
+def test_what_nobody_declared_on_the_agent_is_told(
+    production: Site, second: nodes.Node, joined: tuple[dict[str, str], Run],
+) -> None:
+    nodes.ssh(second, "echo '* * * * * root true' | sudo tee /etc/cron.d/nobodys")
+    try:
+        _, report = verified(production)
+        assert [one for one in report["findings"] if one["code"] == "DRIFT-08" and AGENT in json.dumps(one)
+                and "/etc/cron.d/nobodys" in json.dumps(one)], told(report)
+    finally:
+        nodes.ssh(second, "sudo rm /etc/cron.d/nobodys")
+
+
+def test_an_agent_at_fault_is_named(
+    production: Site, second: nodes.Node, joined: tuple[dict[str, str], Run],
+) -> None:
+    assert "no fault" in production.play(playbook="playbooks/diagnose.yml").ok().output
+    nodes.ssh(second, "sudo systemctl stop k3s-agent")
+    try:
+        run = production.play(playbook="playbooks/diagnose.yml")
+        assert run.status != 0
+        assert AGENT in run.output and "k3s-agent" in run.output, run.output
+        assert len(re.findall(r"^ +FAULT-[0-9]{2} [[]", run.output, re.MULTILINE)) == 1, run.output
+    finally:
+        nodes.ssh(second, "sudo systemctl start k3s-agent")
+    wait_for(lambda: all(condition["status"] == "True" for node in production.get("nodes")["items"]
+                         for condition in node["status"]["conditions"] if condition["type"] == "Ready"), "the agent")
+
+
+def test_an_agent_that_does_not_answer_is_no_pass(
+    production: Site, second: nodes.Node, joined: tuple[dict[str, str], Run],
+) -> None:
+    hosts = production.folder / "hosts.yml"
+    text = hosts.read_text()
+    # Nothing listens there.
+    change(hosts, f"ansible_host: {second.address}", f"ansible_host: {second.address}\n              ansible_port: 2")
+    try:
+        run, report = verified(production)
+        assert run.status != 0 and report["status"] != 0
+        assert report["counts"]["unchecked"] >= 1
+        assert any(one["kind"] == "unchecked" and AGENT in json.dumps(one) for one in report["findings"]), told(report)
+        assert AGENT in run.output
+        run = production.play(playbook="playbooks/diagnose.yml")
+        assert run.status != 0 and re.search(rf"^ +FAULT-01 [[]node[]] .*{AGENT}", run.output, re.MULTILINE), run.output
+    finally:
+        hosts.write_text(text)
+    run, report = verified(production)
+    assert report["status"] == 0, told(report)
+
+
+def test_an_agent_is_reset_alone(production: Site, second: nodes.Node, joined: tuple[dict[str, str], Run]) -> None:
+    """It leaves the cluster, which goes on."""
+    words = ("--limit", AGENT, "-e", "reset_confirm=obs-prod-arm")
+    planned = production.play(*words, "--check", playbook="playbooks/reset.yml").ok()
+    run = production.play(*words, playbook="playbooks/reset.yml").ok()
+    assert run.changes == planned.changes
+    assert {f"Agents: Node {AGENT}: drained", f"Agents: Node {AGENT}: removed", "Agents: k3s-agent.service: removed",
+            f"Agents: Secret kube-system/{AGENT}.node-password.k3s: removed"} <= set(run.changes)
+    assert [node["metadata"]["name"] for node in production.get("nodes")["items"]] == ["obs-prod-arm"]
+    assert nodes.ssh(second, "ls /usr/local/bin; sudo ls /var/lib/rancher 2>/dev/null || true") == ""
+    assert production.play(*words, playbook="playbooks/reset.yml").ok().changes == []

@@ -164,6 +164,8 @@ def agent(provisioned: Site, parts: dict[str, Path]) -> Iterator[str]:
     finally:
         hosts.write_text(before)
         provisioned.kubectl("delete node obs-local-2 --ignore-not-found")
+        # Without it no other machine may have this name.
+        provisioned.kubectl("-n kube-system delete secret obs-local-2.node-password.k3s --ignore-not-found")
         nodes.down(second)
 
 

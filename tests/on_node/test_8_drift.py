@@ -155,6 +155,8 @@ ssh-keygen -q -t ed25519 -N '' -f /tmp/stray-key
 cat /tmp/stray-key.pub >> /home/ubuntu/.ssh/authorized_keys
 systemd-run --unit stray-listener python3 -m http.server 8099
 iptables -I INPUT -p tcp --dport 8099 -j ACCEPT
+iptables-legacy -A FORWARD -p tcp --dport 8099 -j ACCEPT
+printf '[Service]\nExecStart=/bin/true\n' > /etc/systemd/system/snap.stray.service
 """.replace("CANARY", CANARY)
 
 MENDED_BY_A_RUN = {
@@ -167,6 +169,8 @@ ACCEPTED_BY_A_RUN = {
     ("DRIFT-13", "cron.service"), ("DRIFT-13", "fstrim.timer"), ("DRIFT-14", "fstrim.timer"),
     ("DRIFT-15", "user stray"), ("DRIFT-15", "user stray in group sudo"),
     ("DRIFT-17", "tcp 8099 python3"), ("DRIFT-18", "IPv4 filter INPUT: -p tcp -m tcp --dport 8099 -j ACCEPT"),
+    ("DRIFT-18", "IPv4-legacy filter FORWARD: -p tcp -m tcp --dport 8099 -j ACCEPT"),
+    ("DRIFT-08", "/etc/systemd/system/snap.stray.service"),
 }
 KEPT = {
     ("DRIFT-01", f"ConfigMap {NS}/by-hand"), ("DRIFT-01", f"ServiceAccount {NS}/by-hand"),

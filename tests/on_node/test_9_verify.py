@@ -4,40 +4,19 @@ from __future__ import annotations
 
 import base64
 import json
+import secrets as secrets_of_python
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from bed import nodes, settings
-from hands import Run, Site, wait_for
+from hands import Run, Site, forwarded, load, sampled, wait_for
 
 NAMESPACE = "observer-local"
-LOAD = settings.TESTBED / "observer" / "load.py"
 WRITER_SECONDS = 40
-
-SAMPLER = """
-import glob, sys, time
-seen, ends = set(), time.monotonic() + float(sys.argv[1])
-while time.monotonic() < ends:
-    begun = time.monotonic()
-    for path in glob.glob("/proc/[0-9]*/cmdline"):
-        try:
-            with open(path, "rb") as file:
-                seen.add(file.read().replace(b"\\0", b" ").decode(errors="replace"))
-        except OSError:
-            pass
-    time.sleep(max(0, 0.05 - (time.monotonic() - begun)))
-    if sys.stdin in __import__("select").select([sys.stdin], [], [], 0)[0]:
-        break
-print("\\n".join(sorted(seen)))
-"""
-"""Every command line that there was, looked for 20 times a second until standard input ends."""
 
 
 @pytest.fixture(scope="module")
@@ -65,23 +44,6 @@ def reports(site: Site) -> list[Path]:
                   if path.is_dir() and not path.is_symlink())
 
 
-@contextmanager
-def sampled(site: Site) -> Iterator[list[str]]:
-    """Command lines of the node and of this machine while the body runs."""
-    lines: list[str] = []
-    code = site.ssh("cat > /tmp/sampler.py", stdin=SAMPLER)
-    assert code == ""
-    both = [subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for argv in (
-        [sys.executable, "-c", SAMPLER, "300"], [*nodes.ssh_argv(site.node), "sudo python3 /tmp/sampler.py 300"])]
-    time.sleep(0.5)
-    try:
-        yield lines
-    finally:
-        for one in both:
-            lines += one.communicate("\n", timeout=60)[0].splitlines()
-        site.ssh("rm -f /tmp/sampler.py")
-
-
 def test_the_card_has_the_verdict(provisioned: Run) -> None:
     lines = provisioned.output.rstrip().splitlines()
     card = lines[max(number for number, line in enumerate(lines) if line.startswith("Done in ")):]
@@ -92,7 +54,7 @@ def test_the_card_has_the_verdict(provisioned: Run) -> None:
 
 def test_verify_says_that_everything_holds_and_no_secret_is_seen(site: Site, secrets: dict[str, str]) -> None:
     before = len(reports(site))
-    with sampled(site) as lines:
+    with sampled(site.node) as lines:
         run = site.play("-e", "verify_persistence=", playbook="playbooks/verify.yml").ok()
         loud = site.play("-vvv", "-e", "verify_persistence=", playbook="playbooks/verify.yml",
                          environment={"ANSIBLE_STDOUT_CALLBACK": "operator"}).ok()
@@ -116,6 +78,63 @@ def test_verify_says_that_everything_holds_and_no_secret_is_seen(site: Site, sec
             assert not any(form in text for form in forms), f"{name} is in {where}"
 
 
+STRANGER = "canary"
+"""A namespace of somebody else."""
+
+
+@pytest.fixture
+def canaries(site: Site, provisioned: Run) -> Iterator[dict[str, str]]:
+    """Secret values where nobody expects them: names that say nothing, a variable of a pod, logs, another namespace."""
+    values = {name: f"canary-{name}-{secrets_of_python.token_hex(8)}" for name in ("note", "plain", "key", "log")}
+    encoded = {name: base64.b64encode(value.encode()).decode() for name, value in values.items()}
+    pod = {
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "stranger", "namespace": STRANGER},
+        "spec": {"terminationGracePeriodSeconds": 0, "containers": [{
+            "name": "stranger", "image": "docker.io/rancher/mirrored-library-busybox:1.36.1",
+            "command": ["sh", "-c", 'echo "cannot log in to $ADDRESS as $NOTE"; exit 1'],
+            "env": [{"name": "ADDRESS", "value": f"postgres://somebody:{values['plain']}@db:5432/x"},
+                    {"name": "NOTE", "valueFrom": {"secretKeyRef": {"name": "kept", "key": "note"}}}]}]}}
+    site.kubectl("apply -f -", stdin="\n---\n".join(json.dumps(one) for one in (
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": STRANGER}},
+        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "kept", "namespace": STRANGER},
+         "data": {"note": encoded["note"], "log": encoded["log"]}}, pod)))
+    # One more key in the app's own Secret, which its containers get as a variable of this name.
+    site.kubectl(f"-n {NAMESPACE} patch secret observer-secrets --type=merge -p"
+                 f" '{json.dumps({'data': {'REMARK': encoded['key']}})}'")
+    try:
+        site.kubectl(f"-n {NAMESPACE} rollout restart deployment/observer")
+        site.kubectl(f"-n {NAMESPACE} rollout status deployment/observer --timeout=120s", timeout=150)
+        wait_for(lambda: site.get(f"-n {STRANGER} pod stranger")["status"]["containerStatuses"][0]["restartCount"],
+                 "the stranger has failed")
+        yield values
+    finally:
+        site.kubectl(f"delete namespace {STRANGER} --timeout=60s", timeout=90)
+        site.kubectl(f"-n {NAMESPACE} patch secret observer-secrets --type=json -p"
+                     """ '[{"op": "remove", "path": "/data/REMARK"}]'""")
+        site.kubectl(f"-n {NAMESPACE} rollout restart deployment/observer")
+        site.kubectl(f"-n {NAMESPACE} rollout status deployment/observer --timeout=120s", timeout=150)
+
+
+def test_no_secret_is_seen_wherever_it_is(site: Site, canaries: dict[str, str]) -> None:
+    """In what a run prints, keeps, or shows to the other users of the machine."""
+    before, inside = len(reports(site)), site.ssh("sudo journalctl --no-pager -b | wc -l")
+    with sampled(site.node) as lines:
+        runs = [site.play("-vvv", *more, playbook=playbook) for playbook, more in (
+            ("playbooks/verify.yml", ("-e", f"verify_persistence={NAMESPACE}")), ("playbooks/diagnose.yml", ()),
+            ("site.yml", ()))]
+        site.ssh("sudo systemctl start observer-watch.service")
+    assert "stranger" in runs[0].output and len(reports(site)) == before + 2
+    texts = {"a process list": "\n".join(lines), "the node's own files": site.ssh(
+        "sudo sh -c 'cat /var/lib/observer-node/*'"), "the node's journal": site.ssh(
+        f"sudo journalctl --no-pager -b | tail -n +{int(inside) + 1}")}
+    texts |= {f"output {number}": run.output + json.dumps(run.record) for number, run in enumerate(runs)}
+    texts |= {str(path): path.read_text() for folder in reports(site)[before:] for path in folder.iterdir()}
+    for name, value in canaries.items():
+        for where, text in texts.items():
+            for form in (value, base64.b64encode(value.encode()).decode()):
+                assert form not in text, f"{name} is in {where}: {text[max(0, text.index(form) - 200):][:240]}"
+
+
 def test_persistence_has_to_be_asked_for_by_name(site: Site, provisioned: Run) -> None:
     pods = site.kubectl(f"-n {NAMESPACE} get pods -o name")
     refused = site.play("-e", "verify_persistence=observer-prod", playbook="playbooks/verify.yml")
@@ -124,27 +143,9 @@ def test_persistence_has_to_be_asked_for_by_name(site: Site, provisioned: Run) -
     assert site.kubectl(f"-n {NAMESPACE} get pods -o name") == pods
 
 
-@contextmanager
-def forwarded(site: Site) -> Iterator[str]:
-    """Observer's Service at a port of this machine's loopback."""
-    address = site.get(f"-n {NAMESPACE} service observer")["spec"]["clusterIP"]
-    port = 18000 + (int.from_bytes(site.node.name.encode(), "big") % 1000)
-    argv = nodes.ssh_argv(site.node)
-    tunnel = subprocess.Popen([*argv[:-1], "-N", "-L", f"127.0.0.1:{port}:{address}:8000", argv[-1]])
-    try:
-        time.sleep(1)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        tunnel.terminate()
-        tunnel.wait()
-
-
-def load(*words: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, str(LOAD), *map(str, words)], capture_output=True, text=True, check=False,
-                          timeout=300)
-
-
-def test_no_data_is_lost_when_pods_are_deleted_under_load(site: Site, provisioned: Run, tmp_path: Path) -> None:
+def test_no_data_is_lost_when_pods_are_deleted_under_load(
+    site: Site, secrets: dict[str, str], tmp_path: Path,
+) -> None:
     journal = tmp_path / "journal"
     done: list[subprocess.CompletedProcess[str]] = []
     with forwarded(site) as url:
@@ -153,7 +154,8 @@ def test_no_data_is_lost_when_pods_are_deleted_under_load(site: Site, provisione
             "--batch", 5, "--give-up", 120, "--journal", journal)))
         writer.start()
         time.sleep(2)
-        run = site.play("-e", f"verify_persistence={NAMESPACE}", playbook="playbooks/verify.yml")
+        with sampled(site.node) as lines:
+            run = site.play("-e", f"verify_persistence={NAMESPACE}", playbook="playbooks/verify.yml")
         writer.join()
         run.ok()
         assert done[0].returncode == 0, done[0].stdout + done[0].stderr
@@ -163,6 +165,7 @@ def test_no_data_is_lost_when_pods_are_deleted_under_load(site: Site, provisione
     assert [one for one in run.changes if "deleted" in one], run.changes
     report = json.loads((reports(site)[-1] / "report.json").read_text())
     assert report["status"] == 0, [one["message"]["en"] for one in report["findings"]]
+    assert not [name for name, value in secrets.items() if any(value in line for line in lines)]
     result = report["facts"]["persistence"]
     assert result["lost"] == []
     assert result["bytes_per_second"] > 1000

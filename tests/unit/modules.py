@@ -17,7 +17,16 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def load(name: str) -> ModuleType:
     """Import ``library/<name>.py``."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / "library" / f"{name}.py")
+    return _imported(name, ROOT / "library" / f"{name}.py")
+
+
+def action_plugin(name: str) -> ModuleType:
+    """Import ``plugins/action/<name>.py``, under another name than its module has."""
+    return _imported(f"{name}_action", ROOT / "plugins" / "action" / f"{name}.py")
+
+
+def _imported(name: str, path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

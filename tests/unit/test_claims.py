@@ -39,7 +39,7 @@ def page(results: dict[str, Any], measured: dict[str, Any] | None = None, **body
 
 
 def test_the_page_is_made() -> None:
-    made = claims.page(claims.claims(), claims.read(claims.TESTS), claims.read(claims.RESULTS))
+    made = claims.page(claims.claims(), claims.read(claims.TESTS), claims.figures_of())
     assert (ROOT / "docs" / "claims.md").read_text() == made, "run `python tools/claims.py`"
 
 

@@ -74,7 +74,7 @@ ELSEWHERE_FOUND = {
 }
 """Codes of what no edit of app, image or manifests is, and the tests that have them."""
 
-LIVING = {"NODE", "LIVE", "FAULT", "DRIFT", "PERSIST", "STEP"}
+LIVING = {"NODE", "BACKUP", "LIVE", "FAULT", "DRIFT", "PERSIST", "STEP"}
 """What codes of a living system begin with; their tests are the files ``test_living_*.py``."""
 
 

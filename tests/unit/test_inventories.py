@@ -12,7 +12,7 @@ SHARED = ROOT / "group_vars" / "all.yml"
 
 
 def defined(path: Path) -> set[str]:
-    return set(re.findall(r"^((?:provision|secrets|vault|verify)_\w+):", path.read_text(), re.MULTILINE))
+    return set(re.findall(r"^((?:provision|reset|secrets|vault|verify)_\w+):", path.read_text(), re.MULTILINE))
 
 
 def test_names_that_no_role_reads_are_all_listed() -> None:

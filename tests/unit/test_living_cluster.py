@@ -11,6 +11,7 @@ import datetime
 import http.server
 import ipaddress
 import json
+import os
 import shutil
 import ssl
 import threading
@@ -34,7 +35,7 @@ from contract.model import Finding, Kind, Layer
 from contract.spec import load_contract
 from living.api import Access, Api, ApiProblem, find_access, validity
 from living.cluster import collect, in_bytes
-from living.redact import Redaction, is_secret, secret_values
+from living.redact import Redaction, is_secret, secret_values, variable_values
 
 ROOT = Path(__file__).resolve().parents[2]
 SPACE = "observer-local"
@@ -153,7 +154,7 @@ class World:
 
     @staticmethod
     def secret(name: str, kind: str, values: dict[str, str]) -> Object:
-        return {"metadata": {"name": name, "creationTimestamp": stamp(STARTED), "ownerReferences": [
+        return {"metadata": {"name": name, "namespace": SPACE, "creationTimestamp": stamp(STARTED), "ownerReferences": [
             {"kind": "SealedSecret", "name": name, "controller": True}]}, "type": kind, "data": encoded(values)}
 
     def pod(self, name: str, workload: Object, owner: str, address: str) -> Object:
@@ -264,7 +265,8 @@ class World:
         for pod in self.lists["pods"]:
             for container in pod["status"].get("containerStatuses", ()):
                 metadata = pod["metadata"]
-                folder = self.folder / "logs" / f"{SPACE}_{metadata['name']}_{metadata['uid']}" / container["name"]
+                folder = self.folder / "logs" / (
+                    f"{metadata['namespace']}_{metadata['name']}_{metadata['uid']}") / container["name"]
                 folder.mkdir(parents=True, exist_ok=True)
                 lines = [f"{stamp(NOW)} stdout {mark} {part}\n" for line in
                          self.logs.get(container["name"], "").splitlines()
@@ -354,10 +356,131 @@ def test_no_value_of_a_secret_is_in_the_facts(world: World) -> None:
     assert '"observer-5d8f-x"' in text, "names stay readable though the user's name is the same word"
 
 
+UNREMARKABLE = {
+    "PGHOST_NOTE": "note-7Qx2vLr9", "DATABASE_URL": "postgres://mover:url-5Tn8wKz3@db/app", "WELCOME": "hail-4Mb6yHs1",
+    "ROTATED": "past-9Jd3cFg7", "LITERAL": "said-2Rp5uXk8", "ANOTHERS": "qts-6Wz1aBn4", "UNKNOWN": "nobody-8Ev5hYt2",
+    "OF_THE_MAP": "map-3Cq7oDi6", "BESIDE": "head-1Lf9rTb4"}
+"""Secrets that no name tells: an extra key, an address, one of a process alone, one in a manifest, those of another
+namespace, one that only that one's log has, one that somebody has put into a ConfigMap, one
+beside a name in a manifest."""
+
+
+def leaks(facts: Object) -> dict[str, str]:
+    """Which of them are in facts, and be it in part."""
+    text = json.dumps(facts, ensure_ascii=False)
+    secrets = {name: value.removeprefix("postgres://mover:").removesuffix("@db/app")
+               for name, value in UNREMARKABLE.items()}
+    return {name: value for name, value in secrets.items()
+            if any(value[at:at + 6] in text for at in range(len(value) - 5))}
+
+
+def told_everywhere(world: World) -> None:
+    """Every secret in everything that speaks."""
+    every = " ".join(UNREMARKABLE.values())
+    data = {name: UNREMARKABLE[name] for name in ("PGHOST_NOTE", "DATABASE_URL", "WELCOME")}
+    world.named("secrets", "observer")["data"] |= encoded(data)
+    world.lists["secrets"].append({"metadata": {"name": "theirs", "namespace": "qts-prod"}, "type": "Opaque",
+                                   "data": encoded({"settings": f"a: 1\npassword: {UNREMARKABLE['ANOTHERS']}\n"})})
+    world.process(4242, "observer", {**world.lists["configmaps"][0]["data"], **VALUES, **data,
+                                     "DB_PASSWORD": UNREMARKABLE["ROTATED"]})
+    template = world.lists["deployments"][0]["spec"]["template"]["spec"]
+    template["containers"][0]["env"].append({"name": "MOTTO", "value": UNREMARKABLE["LITERAL"]})
+    template["containers"][0]["startupProbe"] = {"httpGet": {"path": "/", "httpHeaders": [
+        {"name": "X-Api-Key", "value": UNREMARKABLE["BESIDE"]}]}}
+    template["containers"][0]["args"] = ["--password", UNREMARKABLE["BESIDE"], "--port", "8000"]
+    template["initContainers"] = [{"name": "first", "env": [{"name": "MOTTO", "value": UNREMARKABLE["LITERAL"]}],
+                                   "args": [f"--dsn=host=db password={UNREMARKABLE['WELCOME']}"]}]
+    world.observer["spec"]["containers"][0]["env"] = template["containers"][0]["env"]
+    world.lists["configmaps"][0]["data"] |= {"API_TOKEN": UNREMARKABLE["OF_THE_MAP"],
+                                             "NOTE": f"is {UNREMARKABLE['WELCOME']}"}
+    known = " ".join(UNREMARKABLE[name] for name in UNREMARKABLE.keys() - {"UNKNOWN", "OF_THE_MAP", "BESIDE"})
+    status = {"containerStatuses": [{
+        "name": "main", "image": "x:1", "containerID": "containerd://9", "ready": False, "restartCount": 0,
+        "state": {"terminated": {"exitCode": 1, "message": every}}, "lastState": {"terminated": {"message": every}}}]}
+    stranger = world.other_pod("qts-prod", "qts-1", {"app": "qts"})
+    stranger["status"] = {"phase": "Running", "message": known, **status}
+    world.lists["pods"].append(stranger)
+    # The kubelet keeps the last 2048 bytes of what a container has said.
+    ended = f"{UNREMARKABLE['WELCOME']} {'x' * 2040} {UNREMARKABLE['PGHOST_NOTE']}"
+    container = world.waiting("CrashLoopBackOff", known, restartCount=3)
+    container["lastState"] = {"terminated": {"exitCode": 1, "message": ended[5:-5]}}
+    world.observer["status"]["conditions"][1]["message"] = known
+    world.event("Pod", "observer-5d8f-x", "Failed", known)
+    world.event("Pod", "qts-1", "Failed", known, space="qts-prod")
+    world.named("sealedsecrets", "ghcr")["status"]["conditions"][0]["message"] = known
+    world.logs = {"observer": f"{known}\nERROR {'x' * 980}{UNREMARKABLE['WELCOME']}\n", "main": every}
+    for path in ("/health", "/ready"):
+        world.pages[path] = (503, {"said": f"{'x' * 470}{UNREMARKABLE['PGHOST_NOTE']}", "more": known})
+    world.named("deployments", "observer")["status"]["conditions"] = [
+        {"type": "Available", "status": "False", "message": known}]
+
+
+@pytest.mark.parametrize("here", [True, False])
+def test_no_secret_leaves_whatever_it_is_called(world: World, here: bool) -> None:
+    told_everywhere(world)
+    world.logs_here = here
+    facts = world.facts()
+    assert leaks(facts) == {}
+    log = next(pod for pod in facts["pods"] if pod["name"] == "observer-5d8f-x")["containers"][0]["log"]
+    assert any("***" in line for line in log) and log[-1].startswith("ERROR xxx"), "the rest is told"
+    assert facts["http"]["/ready"]["body"].startswith('{"said": "xxx')
+    stranger = next(pod for pod in facts["pods"] if pod["name"] == "qts-1")["containers"][0]
+    assert stranger["log"] == [] and stranger["exit_code"] == 1
+    assert facts["calls"] <= 15 + (not here), "a log of another node is a call more"
+
+
+def test_without_the_secrets_nobody_is_quoted(world: World, git: ManifestFacts) -> None:
+    told_everywhere(world)
+    world.refused = {"secrets": 403}
+    facts = world.facts()
+    assert leaks(facts) == {}
+    assert "logs, pages and messages" in [one["about"] for one in facts["errors"]]
+    assert facts["http"]["/ready"]["status"] == 503 and facts["http"]["/ready"]["body"] == ""
+    assert not [line for pod in facts["pods"] for one in pod["containers"] for line in one["log"]]
+    assert {event["reason"] for event in facts["events"]} == {"Failed"}
+    settings = facts["config_maps"]["observer-config"]
+    assert settings["LOG_LEVEL"] == "INFO" and settings["API_TOKEN"] == "***"
+    found = [one for one in check_cluster(CONTRACT, {"cluster": facts, "nodes": {}}, git) if one.code == "LIVE-60"]
+    assert {one.subject for one in found} == {"Secrets", "logs, pages and messages"}
+
+
+def test_a_setting_that_is_right_is_told_though_the_password_is_the_same_word(world: World) -> None:
+    edited("secrets", "observer", "data.DB_PASSWORD", encoded({"x": "postgres"})["x"])(world)
+    world.lists["configmaps"][0]["data"]["NOTE"] = "postgres"
+    settings = world.facts()["config_maps"]["observer-config"]
+    assert settings["DB_HOST"] == "postgres" and settings["NOTE"] == "***"
+
+
+def test_an_answer_of_the_api_is_cut_after_the_secrets_are_out(world: World) -> None:
+    edited("secrets", "observer", "data.WELCOME", encoded({"x": UNREMARKABLE["WELCOME"]})["x"])(world)
+    answer = world.answer
+
+    def broken(target: str) -> tuple[int, bytes]:
+        if "/events" in target:
+            return 500, json.dumps({"message": f"{'x' * 360}{UNREMARKABLE['WELCOME']}"}).encode()
+        return answer(target)
+
+    world.answer = broken  # type: ignore[method-assign]
+    facts = world.facts()
+    assert leaks(facts) == {} and "xxx***" in facts["errors"][0]["why"]
+
+
 def test_a_log_that_is_not_on_this_node_is_asked_for(world: World, git: ManifestFacts) -> None:
     world.logs_here = False
     crashes("RuntimeError: over there\n")(world)
     assert "over there" in said(world.findings(git)["LIVE-17"])
+
+
+def test_a_log_that_is_empty_was_read(world: World) -> None:
+    def observer() -> dict[str, Any]:
+        return next(one for pod in world.facts()["pods"] for one in pod["containers"] if one["name"] == "observer")
+
+    world.logs_here = False
+    world.refused["log"] = 500
+    assert (observer()["log"], observer()["log_read"]) == ([], False)
+    del world.refused["log"]
+    world.logs["observer"] = "\n"
+    assert (observer()["log"], observer()["log_read"]) == ([], True)
 
 
 # --- the client -----------------------------------------------------------------------------------
@@ -398,7 +521,7 @@ def certificate(begin: float, end: float) -> tuple[bytes, bytes]:
 
 
 @pytest.mark.parametrize(("begin", "end", "words"), [
-    (-900, -300, "expired on "), (300, 900, "is not valid before "), (-300, 900, "")])
+    (-90000, -30000, "expired on "), (30000, 90000, "is not valid before "), (-30000, 90000, "")])
 def test_the_servers_certificate(tmp_path: Path, begin: float, end: float, words: str) -> None:
     public, private = certificate(begin, end)
     assert validity(public) == (int(NOW + begin), int(NOW + end))
@@ -433,7 +556,8 @@ def test_a_client_that_is_not_known_and_one_that_may_not(world: World) -> None:
         Api(Access(f"http://127.0.0.1:{port}", b"", public, b"")).items("/api/v1/nodes")
     world.refused = {"secrets": 403}
     facts = world.facts()
-    assert facts["api"]["answers"] and [one["about"] for one in facts["errors"]] == ["Secrets"]
+    assert facts["api"]["answers"] and [one["about"] for one in facts["errors"]] == [
+        "Secrets", "logs, pages and messages"]
 
 
 def test_where_access_is_found(tmp_path: Path) -> None:
@@ -467,6 +591,65 @@ def test_every_form_of_a_secret_is_taken_out(secret: str) -> None:
         assert "***" in hidden.text(whole)
 
 
+@pytest.mark.parametrize(("text", "clean"), [
+    ("cannot reach postgres://app:pa@ss@db:5432/app now", "cannot reach postgres://***@db:5432/app now"),
+    ("https://token-1@git.example.org/x", "https://***@git.example.org/x"),
+    ("amqp://u:p/w@mq and http://a:80/b?c=d", "amqp://***@mq and http://a:80/b?c=d"),
+    ("host=db password='a b' dbname=x", "host=db password='***' dbname=x"),
+    ("Server=db;Pwd=abc;Port=1", "Server=db;Pwd=***;Port=1"),
+    ('{"db_password": "a b", "port": 1}', '{"db_password": "***", "port": 1}'),
+    (r'said {\"token\":\"a b\"} twice', r'said {\"token\":\"***\"} twice'),
+    ("Authorization: Bearer abc.def", "Authorization: Bearer ***"),
+    ("password: hunter", "password: ***"),
+    ("before -----BEGIN EC PRIVATE KEY-----\nabc\n", "before ***"),
+])
+def test_what_is_secret_by_its_form(text: str, clean: str) -> None:
+    assert Redaction().text(text) == Redaction().text(clean) == clean
+
+
+@pytest.mark.parametrize("text", [
+    "failed to fetch anonymous token: unexpected status from GET request to https://ghcr.io/token?scope=x%3Ay: 403",
+    'FATAL: password authentication failed for user "observer"', "KIS_TOKEN_CACHE_DIR=/opt/cache",
+    "couldn't find key DB_PASSWORD in Secret observer-local/observer-secrets", "KeyError: 'DB_PASSWORD'",
+    'secret "observer-secrets" not found', "DB_PASSWORD is not set", "http://10.43.0.1:8000/ready",
+    "key=\"kube-system/coredns\"", '"secretName": "observer-secrets"', "Basic authentication failed",
+])
+def test_what_diagnosis_needs_stays(text: str) -> None:
+    assert Redaction().text(text) == text
+
+
+def test_a_secret_is_not_half_shown_by_a_cut() -> None:
+    hidden = Redaction(["one-long-canary", "another\ncanary-value"])
+    assert hidden.cut("said: one-long-canary!", 12) == "said: ***!"
+    assert hidden.cut("said: one-long-canary!", 5, last=True) == ": ***!"[-5:]
+    for at in range(4, 14):
+        assert hidden.text(f"said {'one-long-canary'[:at]}", broken=True) == "said ***"
+        assert hidden.text(f"{'one-long-canary'[-at:]} it", broken=True) == "*** it"
+    assert hidden.text("said one-long", broken=False) == "said one-long"
+    assert hidden.text("flat: another canary-value") == "flat: ***"
+    assert Redaction(["made-by-echo\n"]).text("is made-by-echo.") == "is ***."
+
+
+def test_many_secrets_are_found_in_no_time() -> None:
+    values = ["\n".join(f"{number:02}{line:02}{'x' * 60}" for line in range(52)) for number in range(24)]
+    hidden, text = Redaction(values), f"a line of a log without any, but with 0102{'x' * 59}\n" * 2000
+    begun = time.process_time()
+    assert hidden.text(text) == text
+    assert hidden.text(f"-{values[23].splitlines()[51]}-") == "-***-"
+    assert time.process_time() - begun < 2
+
+
+@pytest.mark.parametrize("piece", [
+    " ", "-eyJ", " eyJ", "token", "token=\\\"", "password:'", "a://", "://:", "u:p@", "basic ", "\\", "-----BEGIN ",
+    "key=", "authorization: ", "A=", "'"])
+def test_no_text_takes_long(piece: str) -> None:
+    text = piece * (200_000 // len(piece))
+    begun = time.process_time()
+    Redaction(["one-long-canary"]).text(text, broken=True)
+    list(secret_values({"a": f"password: {text}".encode()[:65536]}))
+    assert time.process_time() - begun < 2
+
+
 def test_what_is_secret() -> None:
     assert Redaction(["abc"]).text("abc") == "abc"  # too short: it would blank words
     assert is_secret("DB_PASSWORD") and is_secret("kis_app_key") and not is_secret("LOG_LEVEL")
@@ -474,6 +657,16 @@ def test_what_is_secret() -> None:
     data = {"DB_USER": b"observer", "DB_PASSWORD": b"observer", ".dockerconfigjson": PULL.encode(), "raw": b"\xff\xfe"}
     assert "observer" not in set(secret_values({"DB_USER": b"observer"}, ["observer-local"]))
     assert {"observer", "pull-canary-77"} <= set(secret_values(data, ["observer-local"]))
+    data = {"config.yaml": b"port: 1\ndb:\n  password: in-yaml-1\n", "key.json": b'{"a": {"private_key": "in-json-1"}}',
+            "DB_NOTE": b"postgres://u:in%2Furl-1@db/x", "dsn": b"host=db password='in dsn 1'", "flag_auth": b"true",
+            "ca.crt": b"-----BEGIN CERTIFICATE-----\nMIIBdzCCAR2gAwIBAgIBADAK\n"}
+    found = set(secret_values(data))
+    assert {"in-yaml-1", "in-json-1", "in%2Furl-1", "in/url-1", "in dsn 1"} <= found
+    assert not {"true", "MIIBdzCCAR2gAwIBAgIBADAK", "port: 1"} & found
+    environment = {"DATABASE_URL": "x://u:pw-in-url@h", "PGHOST_NOTE": "a-note-of-mine", "LOG_LEVEL": "DEBUG-LEVEL",
+                   "AUTH_ENABLED": "true", "PATH": "/usr/local/bin", "DB_PWD": "short", "TZ": "Asia/Seoul"}
+    assert set(variable_values(environment, told=["LOG_LEVEL"])) == {
+        "x://u:pw-in-url@h", "pw-in-url", "a-note-of-mine", "short"}
 
 
 # --- each finding ---------------------------------------------------------------------------------
@@ -798,13 +991,44 @@ def test_sizes_and_folders_that_nodes_tell_of(world: World, git: ManifestFacts) 
     assert found["LIVE-24"].kind is Kind.DRIFT and found["LIVE-25"].kind is Kind.DRIFT
 
 
+def test_a_folder_on_a_disk_that_does_not_answer_is_not_gone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, path = os.stat, world.named("persistentvolumes", "pvc-observer-data")["spec"]["local"]["path"]
+
+    def stat(of: Any, **more: Any) -> os.stat_result:  # noqa: ANN401
+        if str(of) == path:
+            raise OSError(5, "Input/output error", path)
+        return real(of, **more)
+
+    monkeypatch.setattr("living.cluster.os.stat", stat)
+    facts = world.facts()
+    assert {one["path"]: one["folder"] for one in facts["volumes"]}[path] is None
+    assert [(one["about"], one["why"]) for one in facts["errors"]] == [(path, "Input/output error")]
+    assert "LIVE-22" not in {one.code for one in check_cluster(CONTRACT, {"cluster": facts, "nodes": {}})}
+
+
 def test_a_folder_on_another_node(world: World) -> None:
     world.lists["nodes"].append(world.node_object("agent-1"))
     volume = world.named("persistentvolumes", "pvc-observer-data")
     volume["spec"]["nodeAffinity"]["required"]["nodeSelectorTerms"][0]["matchExpressions"][0]["values"] = ["agent-1"]
     world.observer["spec"]["nodeName"] = "agent-1"
-    agent = {"agent": {"host": "agent", "k3s": {"node_name": "agent-1"}, "volumes": []}}
-    assert "LIVE-22" not in world.findings() and "LIVE-22" in world.findings(nodes=agent)
+    storage = "/opt/local-path-provisioner"
+    path = f"{storage}/pvc-11111111-2222-3333-4444-555555555555_{SPACE}_observer-data-pvc"
+    volume["spec"]["local"]["path"] = path
+    host: Object = {"host": "agent", "k3s": {"node_name": "agent-1"}, "storage": {"path": storage}, "volumes": []}
+
+    def missing(**more: object) -> bool:
+        return "LIVE-22" in world.findings(nodes={"agent": {**host, **more}})
+
+    assert "LIVE-22" not in world.findings() and missing()
+    assert not missing(volumes=[{"path": path}])
+    assert not missing(errors=[{"about": storage, "why": "Input/output error"}]), "nobody knows"
+    assert not missing(volumes=None)
+    for elsewhere in ("/var/lib/rancher/k3s/storage/" + path.rpartition("/")[2], f"{storage}/made-by-hand"):
+        volume["spec"]["local"]["path"] = elsewhere
+        assert not missing(), "what is not listed is not taken for gone"
+    volume["spec"]["local"]["path"] = f"{path}/"
+    assert missing() and not missing(containers=[{"mounts": [{"source": path}]}])
+    assert missing(containers=[{"mounts": [{"source": f"{path}//deleted"}, {"source": f"{path}-2"}]}])
 
 
 # --- values ---------------------------------------------------------------------------------------
@@ -834,6 +1058,21 @@ def test_a_key_that_was_refused_and_is_accepted_now(world: World, git: ManifestF
     world.logs["observer"] = "ERROR EGW00103 refused\n" + "line\n" * 100
     found = world.findings(git)
     assert set(found) == {"EXT-01"} and found["EXT-01"].kind is Kind.EXTERNAL
+    world.logs["observer"] = "ERROR EGW00103 refused\nKIS API accepts the key\n" + "line\n" * 100
+    assert world.findings(git) == {}, "that it was accepted is as old, and told as well"
+
+
+@pytest.mark.parametrize(("line", "refused"), [
+    ("ERROR EGW00105 invalid AppSecret", True), ("ERROR EGW00304", True), ("ERROR EGW00206", True),
+    ("ERROR EGW00201 too many calls in a second", False), ("ERROR EGW00123 the token is over", False),
+    ("ERROR EGW00103\nWARNING EGW00201 too many calls", False), ("ERROR EGW00103\nINFO 토큰 발급 완료", False),
+    ("ERROR EGW00201 too many\nERROR EGW00103", True),
+])
+def test_only_a_key_that_is_refused_is_an_external_failure(
+    world: World, git: ManifestFacts, line: str, refused: bool
+) -> None:
+    world.logs["observer"] = f"{line}\n"
+    assert ("EXT-01" in world.findings(git)) is refused
 
 
 def test_warnings_of_a_start_are_explained(world: World, git: ManifestFacts) -> None:
@@ -841,6 +1080,7 @@ def test_warnings_of_a_start_are_explained(world: World, git: ManifestFacts) -> 
     world.event("Pod", "observer-5d8f-x", "Unhealthy", "Readiness probe failed: late once", count=1)
     world.event("Pod", "observer-gone", "BackOff", "of a pod that is gone")
     world.event("Node", "obs-local", "CgroupV1", "maintenance mode", space="")
+    world.event("Endpoints", "kube-dns", "FailedToCreateEndpoint", "already exists", space="kube-system")
     world.event("Pod", "observer-5d8f-x", "Unhealthy", "too long ago", 4000)
     assert world.findings(git) == {}
 
@@ -848,6 +1088,13 @@ def test_warnings_of_a_start_are_explained(world: World, git: ManifestFacts) -> 
 def test_restarts_long_ago_are_none(world: World, git: ManifestFacts) -> None:
     last_ended("Error", 1, 4000)(world)
     assert world.findings(git) == {}
+
+
+def test_a_container_that_went_down_with_its_machine_did_not_fail(world: World, git: ManifestFacts) -> None:
+    last_ended("Unknown", 255)(world)
+    assert world.findings(git) == {}
+    edited("pods", "observer", f"{POD}.ready", False)(world)
+    assert "LIVE-17" not in world.findings(git)
 
 
 def test_collected_data_is_counted(world: World) -> None:

@@ -20,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from contract.codes import CODES, sentence
 from contract.living.drift import check_drift
 from contract.model import Finding, Kind, Layer
-from living import drift, drift_cluster, watch
+from living import drift, drift_cluster, drift_node, watch
 from living.api import ApiProblem
 from modules import ROOT
 
@@ -78,13 +78,23 @@ class Programs:
     """What systemctl and iptables-save say."""
 
     def __init__(self) -> None:
-        self.units, self.failed, self.rules = UNITS, "", {"iptables-save": IPTABLES, "ip6tables-save": ""}
+        self.units, self.failed = UNITS, ""
+        self.rules = {"iptables-save": IPTABLES, "ip6tables-save": "# (nf_tables)"}
+        self.nft: dict[str, str] = {}
+        self.refused: tuple[str, ...] = ()
         self.running = "cron.service loaded active running Regular\nk3s.service loaded active running K3s\n" \
                        "observer-watch.timer loaded active waiting Look\nuser@0.service loaded active running User\n"
 
     def __call__(self, argv: Sequence[str]) -> str:
+        if argv[0] in self.refused:
+            raise OSError(f"{argv[0]}: refused")
         if argv[0] in self.rules:
             return self.rules[argv[0]]
+        if argv[0] == "nft":
+            return self.nft[" ".join(argv[-2:])] if "-t" in argv else "".join(f"table {one}\n" for one in (
+                "ip filter", *self.nft))
+        if argv[0] != "systemctl":
+            raise FileNotFoundError(argv[0])
         return self.units if "list-unit-files" in argv else self.failed if "--state=failed" in argv else self.running
 
 
@@ -114,7 +124,8 @@ class Cluster:
     """An API server: kinds with their objects."""
 
     def __init__(self) -> None:
-        self.down = ""
+        self.down, self.unread = "", ""
+        self.ready = "503: no endpoints available for service"
         self.kinds: dict[str, list[dict[str, Any]]] = {
             "Namespace": [item("Namespace", "prod", "", {"observer-node": {"f:metadata": {"f:labels": {"f:a": {}}}}},
                                metadata={"labels": {"a": "b"}}),
@@ -141,12 +152,16 @@ class Cluster:
             raise ApiProblem("refused", self.down)
         for kind, items in self.kinds.items():
             if path.endswith(f"/{kind.lower()}s"):
+                if kind == self.unread:
+                    raise ApiProblem("status", f"{path}: 500: etcd", True)
                 return {"kind": f"{kind}List", "items": copy.deepcopy(items)}
         raise ApiProblem("missing", f"{path}: 404", True)
 
     def text(self, path: str, **_: str) -> str:
+        if not path.startswith("/api/v1/namespaces/prod/services/observer:8000/proxy/"):
+            raise ApiProblem("missing", f"{path}: 404: not found", True)
         if path.endswith("/ready"):
-            raise ApiProblem("status", f"{path}: 503: no endpoints", True)
+            raise ApiProblem("status", f"{path}: {self.ready}", True)
         return "ok"
 
 
@@ -167,6 +182,8 @@ class Node:
             "/etc/shadow": "root:*:1::::::\nubuntu:$6$canary:1::::::\n",
             "/home/ubuntu/.ssh/authorized_keys": f"# mine\nssh-ed25519 {KEY} me@home\n",
             "/opt/local-path-provisioner/pvc-1_prod_data-pvc/file": "x" * 5000,
+            "/usr/local/lib/observer-node/watch.json": json.dumps(
+                {"pages": {"service": "observer", "port": 8000, "paths": ["/health", "/ready"]}}),
         }.items():
             self.write(name, text)
         (root / "proc/62/fd").mkdir()
@@ -320,6 +337,20 @@ def jump_after_reject(node: Node) -> None:
     node.programs.rules["iptables-save"] = "\n".join(lines)
 
 
+def legacy_rule(node: Node) -> None:
+    """Beside the tables of nft there are those of the older kind, and the kernel asks them, too."""
+    node.write("/proc/net/ip_tables_names", "filter\n")
+    node.programs.rules["iptables-legacy-save"] = "*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -j DROP\nCOMMIT\n"
+
+
+def table_of_nft(node: Node) -> None:
+    node.programs.nft["inet evil"] = EVIL
+
+
+EVIL = "table inet evil {\n\tchain i {\n\t\ttype filter hook input priority filter; policy accept;\n" \
+       "\t\ttcp dport 22 counter drop\n\t}\n}\n"
+
+
 def stopped(node: Node) -> None:
     node.programs.running = node.programs.running.replace("k3s.service loaded active running K3s\n", "")
 
@@ -389,6 +420,9 @@ CASES: dict[str, tuple[Callable[[Node], object], list[tuple[str, str, str, Any, 
     "a rule": (rule_first, [("DRIFT-18", "IPv4 filter INPUT: -s 1.2.3.4/32 -j X", "new", "none", "there")]),
     "rules in another order": (jump_after_reject, [
         ("DRIFT-18", "IPv4 filter INPUT", "order", "as provisioned", "another order")]),
+    "a rule of the legacy kind": (legacy_rule, [
+        ("DRIFT-18", "IPv4-legacy filter FORWARD: -j DROP", "new", "none", "there")]),
+    "a table of nft": (table_of_nft, [("DRIFT-18", "nft inet evil", "new", "none", "there")]),
     "a kernel setting": (lambda node: node.write("/proc/sys/vm/overcommit_memory", "0\n"), [
         ("DRIFT-19", "vm.overcommit_memory", "value", "1", "0")]),
 }
@@ -410,7 +444,7 @@ def test_one_change_is_one_drift(node: Node, name: str) -> None:
 
 def test_every_code_has_a_case() -> None:
     cases = {expected[0][0] for _, expected in CASES.values()}
-    assert {code for code in CODES if code.startswith("DRIFT-")} == cases | {"DRIFT-20", "DRIFT-21"}
+    assert {code for code in CODES if code.startswith("DRIFT-")} == cases | {"DRIFT-20", "DRIFT-21", "DRIFT-29"}
 
 
 def test_what_is_volatile_is_no_drift(node: Node) -> None:
@@ -541,6 +575,207 @@ def test_what_cannot_be_read_is_said_and_not_compared(node: Node) -> None:
     assert [one for one in drift.compare(baseline, now) if one["kind"] in ("package", "service", "firewall")] == []
 
 
+# --- what could not be seen -------------------------------------------------------------------------
+
+
+def test_what_the_baseline_lacks_is_told_until_the_next_one(node: Node) -> None:
+    node.programs.refused, node.cluster.down = ("iptables-save", "systemctl"), "timeout"
+    baseline = drift.record(None, node.look(), "", "")[0]
+    node.programs.refused, node.cluster.down = (), ""
+    now = node.look(baseline)
+    gaps = drift.unlooked(now, baseline)
+    assert {one["about"] for one in gaps} == {"services", "firewall", "objects of the cluster"}
+    assert all(one["why"].startswith("the last provision could not read it (") and "site.yml" in one["command"]
+               for one in gaps)
+    for one in check_drift("obs", {"baseline": {"at": 1}, "drift": [], "not_looked_at": gaps}):
+        complete(one)
+        assert (one.code, one.values["command"]) == ("DRIFT-21", drift.AGAIN)
+    again = drift.record(baseline, node.look(baseline), "", "")[0]
+    assert drift.unlooked(node.look(again), again) == []
+
+
+def test_a_part_that_cannot_be_read_at_the_end_of_a_provision_is_taken_from_the_last_one(node: Node) -> None:
+    first = drift.record(None, node.look(), "", "")[0]
+    node.programs.refused, node.cluster.down = ("iptables-save", "systemctl"), "timeout"
+    second = drift.record(first, node.look(first), "", "", ["observer"])[0]
+    node.programs.refused, node.cluster.down = (), ""
+    assert found(node, second) == []
+    rule_first(node)
+    new_object(node)
+    field_removed(node)
+    assert by_code(found(node, second)) == [
+        ("DRIFT-01", "ConfigMap prod/by-hand"), ("DRIFT-02", "Deployment prod/observer"),
+        ("DRIFT-18", "IPv4 filter INPUT: -s 1.2.3.4/32 -j X")]
+    assert "firewall" in {one["about"] for one in drift.unlooked(node.look(second), second)}
+
+
+def test_a_record_waits_for_a_part_that_is_busy(node: Node) -> None:
+    looks = [node.look(), node.look(), node.look()]
+    looks[0]["node"]["services"], looks[1]["cluster"]["objects"] = None, None
+    assert drift.missing(looks[0]) == ["services"] and drift.missing(looks[1]) == ["objects"]
+    left = list(looks)
+    assert drift.settled(None, lambda _: left.pop(0), (0, 0)) is looks[2]
+    left = [looks[0], looks[0], looks[0]]
+    assert drift.settled(None, lambda _: left.pop(0), (0, 0)) is looks[0] and not left
+
+
+def test_a_server_that_was_an_agent_says_that_its_objects_were_not_recorded(node: Node) -> None:
+    baseline = drift.record(None, node.look(), "", "")[0]
+    baseline["cluster"] = {"answers": False, "why": "", "objects": None, "errors": [], "server": False}
+    assert [one["about"] for one in drift.unlooked(node.look(baseline), baseline)] == ["objects of the cluster"]
+    baseline, now = node.look(), node.look()
+    now["cluster"] = {"answers": False, "why": "", "objects": None, "errors": [], "server": False}
+    baseline["cluster"] |= {"answers": False, "objects": None}
+    assert drift.unlooked(now, baseline) == []
+
+
+def test_a_kind_that_could_not_be_listed_is_neither_gone_nor_new(node: Node) -> None:
+    baseline = node.look()
+    node.cluster.unread = "Deployment"
+    assert found(node, baseline) == []
+    assert [one["about"] for one in drift.unlooked(node.look(baseline))] == ["/apis/apps/v1/deployments"]
+    node.cluster.unread = "ServiceAccount"
+    nameless(node)
+    baseline = node.look()
+    node.cluster.unread = ""
+    assert found(node, baseline) == []
+
+
+def test_without_the_secrets_no_object_is_shown(node: Node) -> None:
+    secret_variable(node)
+    node.cluster.unread = "Secret"
+    now = node.look()
+    assert now["cluster"]["objects"] is None and now["cluster"]["api"] and "canary-77" not in json.dumps(now)
+    assert [one["about"] for one in drift.unlooked(now)] == ["objects of the cluster"]
+
+
+def test_a_baseline_of_an_older_version_is_compared_as_far_as_it_goes(node: Node) -> None:
+    legacy_rule(node)
+    table_of_nft(node)
+    node.programs.units = UNITS + "snap.evil.service enabled enabled\n"
+    node.programs.running += "snap.evil.service loaded active running Evil\n"
+    node.write("/etc/systemd/system/snap.evil.service", "[Service]\nExecStart=/tmp/x\n")
+    now = node.look()
+    older = drift._as_of({"format": 1}, now["node"])
+    baseline = {**now, "format": 1, "node": {key: value for key, value in older.items() if key != "blind"}}
+    del baseline["cluster"]["kinds"]
+    node.write("/etc/cron.d/stray", "x")
+    assert [one["subject"] for one in found(node, baseline)] == ["/etc/cron.d/stray"]
+    (gap,) = drift.unlooked(node.look(baseline), baseline)
+    assert gap["about"] == "the baseline" and "older version" in gap["why"]
+    second, accepted = drift.record(baseline, node.look(baseline), "", "", ["observer"])
+    assert [one["subject"] for one in accepted] == ["/etc/cron.d/stray"] and second["format"] == drift.FORMAT
+    assert found(node, second) == [] and drift.unlooked(node.look(second), second) == []
+
+
+def test_too_many_files_are_told_and_those_beyond_are_neither_gone_nor_new(
+        node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    baseline = node.look()
+    number = len(baseline["node"]["files"])
+    monkeypatch.setattr(drift_node, "MOST_FILES", number - 3)
+    assert found(node, baseline) == []
+    node.remove("/usr/local/bin/k3s")
+    node.write("/etc/cron.d/stray", "x")
+    assert by_code(found(node, baseline)) == [("DRIFT-06", "/usr/local/bin/k3s"), ("DRIFT-08", "/etc/cron.d/stray")]
+    assert ["files" in one["why"] for one in drift.unlooked(node.look(baseline))] == [True]
+    node.write("/usr/local/bin/k3s", "binary")
+    short = node.look()
+    assert len(short["node"]["files"]) < number
+    monkeypatch.setattr(drift_node, "MOST_FILES", 5000)
+    assert found(node, short) == []
+    assert ["more than" in one["why"] for one in drift.unlooked(node.look(short), short)] == [True]
+    node.write("/etc/cron.d/other", "x")
+    assert by_code(found(node, short)) == [("DRIFT-08", "/etc/cron.d/other")]
+
+
+def test_what_cannot_be_read_now_is_not_gone(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    baseline = node.look()
+    real = os.listdir
+
+    def listdir(path: str) -> list[str]:
+        if str(path).endswith("/etc/rancher"):
+            raise PermissionError(5, "Input/output error")
+        return real(path)
+
+    monkeypatch.setattr(os, "listdir", listdir)
+    assert found(node, baseline) == []
+    assert [one["about"] for one in drift.unlooked(node.look(baseline))] == ["/etc/rancher"]
+
+
+@pytest.mark.parametrize("what", ["pipe", "device", "link", "folder", "kernel"])
+def test_a_file_of_keys_that_is_none_neither_hangs_nor_blinds(node: Node, what: str) -> None:
+    baseline = node.look()
+    mine = node.root / "home/ubuntu/.ssh/authorized_keys"
+    leads = {"device": "/dev/zero", "link": str(mine), "kernel": "/proc/self/maps"}
+    mine.unlink()
+    if what == "pipe":
+        os.mkfifo(mine)
+    elif what == "folder":
+        mine.mkdir()
+    else:
+        mine.symlink_to(leads[what])
+    node.write("/root/.ssh/authorized_keys", f"ssh-ed25519 {KEY} me\n")
+    assert [(one["code"], one["subject"].split(":")[0]) for one in found(node, baseline)] == [
+        *([("DRIFT-16", "user root")]), *([("DRIFT-16", "user ubuntu")] if what == "kernel" else [])]
+    gaps = [one["about"] for one in drift.unlooked(node.look(baseline))]
+    assert gaps == ([] if what == "kernel" else ["/home/ubuntu/.ssh/authorized_keys"])
+
+
+def test_a_pipe_among_the_systems_files_is_not_opened(node: Node) -> None:
+    baseline = node.look()
+    os.mkfifo(node.root / "etc/cron.d/pipe")
+    assert by_code(found(node, baseline)) == [("DRIFT-08", "/etc/cron.d/pipe")]
+    with pytest.raises(OSError, match="no file"):
+        drift_node.opened(str(node.root / "etc/cron.d/pipe"))
+
+
+@pytest.mark.parametrize(("line", "told"), [
+    ("ssh-ed25519 A me", []), ("ssh-rsa AAAAA", []), ("# ssh-ed25519 {} off", []), ("ssh-ed25519 {}", ["full access"]),
+    # sshd takes a key's short name, too, and what an option says is not a key's kind.
+    ("ED25519 {} me", ["full access"]), ('command="x ssh-rsa A" ssh-ed25519 {} me', ["with options"])])
+def test_a_line_of_keys_is_read_as_sshd_does(line: str, told: list[str]) -> None:
+    mark = base64.b64encode(hashlib.sha256(base64.b64decode(KEY)).digest()).decode().rstrip("=")
+    assert list(drift_node._keys_of(line.format(KEY))) == [(mark, how) for how in told]
+
+
+def test_one_bad_line_hides_no_other(node: Node) -> None:
+    baseline = node.look()
+    path = "/home/ubuntu/.ssh/authorized_keys"
+    node.write(path, "ssh-rsa AAAAA\n\0\n" + (node.root / path[1:]).read_text())
+    assert found(node, baseline) == [] and drift.unlooked(node.look(baseline)) == []
+    node.write(path, f"ssh-ed25519 {KEY} me\n" + "#" * drift_node.MOST_KEYS)
+    assert [one["about"] for one in drift.unlooked(node.look(baseline))] == [path]
+
+
+SNAPPED = "[Unit]\nX-Snappy=yes\n[Service]\nExecStart=/usr/bin/snap run lxd.daemon\n"
+MOUNTED = "[Mount]\nWhat=/var/lib/snapd/snaps/lxd_1.snap\nWhere=/snap/lxd/1\nType=squashfs\n"
+
+
+@pytest.mark.parametrize(("name", "text", "told"), [
+    ("snap.lxd.daemon.service", SNAPPED, False), ("snap-lxd-1.mount", MOUNTED, False),
+    ("snap.evil.service", "[Service]\nExecStart=/tmp/x\n", True),
+    ("snap.evil.service", SNAPPED + "ExecStartPre=-/tmp/x\n", True),
+    ("snap-evil.mount", MOUNTED.replace("/var/lib/snapd/snaps", "/tmp"), True),
+    ("snap.lxd.daemon.service.d/evil.conf", SNAPPED, True),
+    ("snapper.service", SNAPPED, True), ("dbus-org.evil.service", SNAPPED, True)])
+def test_only_what_snapd_made_is_left_out(node: Node, name: str, text: str, told: bool) -> None:
+    baseline = node.look()
+    node.write(f"/etc/systemd/system/{name}", text)
+    node.programs.units += f"{name} enabled enabled\n"
+    codes = {"DRIFT-08", "DRIFT-13"} if told else set()
+    assert {one["code"] for one in found(node, baseline)} == codes
+
+
+def test_an_alias_of_a_packages_unit_is_the_services_part(node: Node) -> None:
+    baseline = node.look()
+    folder = node.root / "etc/systemd/system"
+    folder.mkdir(parents=True)
+    (folder / "dbus-org.x.service").symlink_to("/usr/lib/systemd/system/x.service")
+    assert found(node, baseline) == []
+    (folder / "dbus-org.y.service").symlink_to("/etc/evil.service")
+    assert by_code(found(node, baseline)) == [("DRIFT-08", "/etc/systemd/system/dbus-org.y.service")]
+
+
 def test_large_files_are_not_read_twice(node: Node) -> None:
     baseline = node.look()
     path = node.root / "usr/local/bin/k3s"
@@ -551,7 +786,8 @@ def test_large_files_are_not_read_twice(node: Node) -> None:
 
 
 @pytest.mark.parametrize(("text", "expected"), [
-    ("{", None), ('{"format": 0}', None), ("[]", None), ('{"format": 1, "at": 5}', {"format": 1, "at": 5})])
+    ("{", None), ('{"format": 0}', None), ("[]", None), ('{"format": 1, "at": 5}', {"format": 1, "at": 5}),
+    ('{"format": 2, "at": 5}', {"format": 2, "at": 5}), ('{"format": 3}', None)])
 def test_a_baseline_that_cannot_be_understood_is_none(tmp_path: Path, text: str, expected: object) -> None:
     (tmp_path / "b").write_text(text)
     assert drift.read_baseline(str(tmp_path / "b")) == expected
@@ -641,6 +877,60 @@ def test_the_watch_says_that_k3s_is_down(node: Node, tmp_path_factory: pytest.Te
     assert values["observer_node_api_up[]"] == 0 and values["observer_node_not_looked_at[]"] == 1
     assert "observer_node_drift[('kind', 'object')]" not in values, "nobody knows how many there are"
     assert values["observer_node_drift[('kind', 'file')]"] == 0
+
+
+def test_the_watch_does_not_say_that_all_agrees_when_the_baseline_lacks_a_part(
+        node: Node, tmp_path_factory: pytest.TempPathFactory) -> None:
+    output = tmp_path_factory.mktemp("state")
+    node.programs.refused = ("iptables-save",)
+    (output / "baseline.json").write_text(json.dumps(drift.record(None, node.look(), "", "")[0]))
+    node.programs.refused = ()
+    assert watched(node, output)["verdict"] == watch.UNKNOWN
+    assert "not looked at: firewall: the last provision could not read it" in (output / "state.txt").read_text()
+    assert samples(output)["observer_node_not_looked_at[]"] == 1
+
+
+def test_the_watch_tells_nothing_of_what_the_app_answers(
+        node: Node, tmp_path_factory: pytest.TempPathFactory) -> None:
+    output = tmp_path_factory.mktemp("state")
+    for said, told in (("503: FATAL: password authentication failed for user canary", "status 503"),
+                       ("503: no endpoints available for service observer", "nothing stands behind the Service")):
+        node.cluster.ready = said
+        watched(node, output)
+        assert f"/ready FAILS: {told}\n" in (output / "state.txt").read_text()
+        assert "canary" not in (output / "state.txt").read_text() + (output / "state.json").read_text()
+
+
+def test_the_watch_asks_the_pages_of_the_contract(node: Node, tmp_path_factory: pytest.TempPathFactory) -> None:
+    output = tmp_path_factory.mktemp("state")
+    name = "/usr/local/lib/observer-node/watch.json"
+    node.write(name, json.dumps({"pages": {"service": "observer", "port": 9400, "paths": ["/livez"]}}))
+    assert [(one["path"], one["why"]) for one in watched(node, output)["health"]["answers"]] == [
+        ("/livez", "status 404")]
+    node.write(name, "{}")
+    assert watched(node, output)["health"]["answers"] == []
+
+
+@pytest.mark.parametrize(("contract", "pages"), [
+    ("observer", {"service": "observer", "port": 8000, "paths": ["/health", "/ready"]}),
+    ("qts", {"service": "qts-trader", "port": 80, "paths": ["/livez", "/readyz"]})])
+def test_the_pages_are_the_contracts(contract: str, pages: object) -> None:
+    found = importlib.util.spec_from_file_location("pages", ROOT / "plugins/filter/contract_pages.py")
+    assert found and found.loader
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    assert module.contract_pages(str(ROOT / f"contracts/{contract}.yml")) == pages
+
+
+def test_a_pod_that_ended_and_was_replaced_is_not_unready(
+        node: Node, tmp_path_factory: pytest.TempPathFactory) -> None:
+    owner = {"ownerReferences": [{"kind": "ReplicaSet", "controller": True}]}
+    for name, phase, more in (("evicted", "Failed", owner), ("done", "Succeeded", {}), ("alone", "Failed", {}),
+                              ("waits", "Pending", owner)):
+        node.cluster.kinds["Pod"].append(item("Pod", name, "prod", {}, metadata=more, status={"phase": phase}))
+    facts = watched(node, tmp_path_factory.mktemp("state"))
+    assert [(one["pod"], one["ready"]) for one in facts["health"]["pods"]] == [
+        ("observer-1", True), ("alone", False), ("waits", False)]
 
 
 def test_labels_are_escaped() -> None:

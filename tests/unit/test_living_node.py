@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import copy
 import datetime
+import functools
 import json
 import os
 import re
@@ -14,11 +15,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from socket import create_server
 from typing import Any
 
+import node_firewall
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -26,7 +28,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from contract.codes import CODES, sentence
-from contract.living.node import check_node, quantity, request
+from contract.living.node import JOURNEYS, check_node, quantity, request
 from contract.model import Finding, Kind, Layer
 from contract.spec import Contract, load_contract
 from living import containers, firewall, inside, k3s, node, volumes
@@ -96,14 +98,17 @@ def test_what_a_process_really_has(proc: Path, tmp_path: Path) -> None:
     (tmp_path / f"logs/observer-local_observer-1_{POD}").mkdir(parents=True)
     (tmp_path / f"bundles/{ID}").mkdir(parents=True)
     (tmp_path / f"bundles/{ID}/config.json").write_text(json.dumps({"process": {"env": ["B=secret", "A=1"]}}))
-    found = containers.containers(["KIS_*_ID"], proc=str(proc), logs=str(tmp_path / "logs"),
-                                  bundles=str(tmp_path / "bundles"))
+    found = containers.containers(
+        ["KIS_*_ID"], proc=str(proc), logs=str(tmp_path / "logs"), bundles=str(tmp_path / "bundles"),
+        told=lambda one: ("DB_HOST", "DB_PASSWORD", "KIS_HTS_ID", "KIS_TOKEN_CACHE_DIR")
+        if (one["namespace"], one["name"]) == ("observer-local", "observer") else ())
     assert [(one["id"], one["pod_uid"], one["pid"]) for one in found] == [(ID, POD, 100), (OTHER, POD, 200)]
     one = found[0]
     assert (one["name"], one["namespace"], one["pod"]) == ("observer", "observer-local", "observer-1")
     assert one["environment"] == {"DB_HOST": "postgres", "DB_PASSWORD": None, "KIS_HTS_ID": None,
                                   "KIS_TOKEN_CACHE_DIR": "/data/cache"}
     assert one["given"] == ["A", "B"]
+    assert set(containers.containers(proc=str(proc))[0]["environment"].values()) == {None}, "nobody asked for values"
     assert one["capabilities"] == {"effective": 1024, "permitted": 1024, "bounding": 1024}
     assert one["no_new_privs"] and one["root_read_only"] and one["groups"] == [1000, 2000]
     mounts = {item["target"]: item for item in one["mounts"]}
@@ -129,6 +134,66 @@ def test_a_node_without_kubernetes_and_without_k3s(tmp_path: Path) -> None:
     assert {"host", "now", "machine", "timezone", "disks", "memory", "pressure", "k3s", "certificates", "firewall",
             "volumes", "containers", "errors", "seconds"} <= facts.keys()
     json.dumps(facts)
+
+
+UNREMARKABLE = {
+    "PGHOST_NOTE": "note-7Qx2vLr9", "DATABASE_URL": "postgres://mover:url-5Tn8wKz3@db/app", "WELCOME": "hail-4Mb6yHs1",
+    "KIS_HTS_ID": "hts-9Jd3cFg7", "LOG_LEVEL": "oops-2Rp5uXk8"}
+"""Variables whose names tell nothing; the last one is declared, and has got what LICENSE_KEY should have."""
+
+
+def test_no_secret_leaves_whatever_it_is_called(
+    contract: Contract, proc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every = " ".join(UNREMARKABLE.values())
+    plain = {**UNREMARKABLE, "LICENSE_KEY": UNREMARKABLE["LOG_LEVEL"], "DB_HOST": "postgres", "DB_NAME": "observer",
+             "DB_PASSWORD": "postgres", "PATH": "/usr/bin"}
+    said = {"given-6Wz1aBn4": "GONE_BY_NOW"}
+    for pid in (100, 200):
+        (proc / f"{pid}/environ").write_text("".join(f"{key}={value}\0" for key, value in plain.items()))
+    (proc / "200/mountinfo").write_text(MOUNTS.replace("containers/observer/", "containers/sidecar/"))
+    (tmp_path / f"logs/observer-local_observer-1_{POD}/observer").mkdir(parents=True)
+    secret = UNREMARKABLE["PGHOST_NOTE"]
+    # The log is cut within a secret, and once more within a line of parts.
+    (tmp_path / f"logs/observer-local_observer-1_{POD}/observer/0.log").write_text(
+        f"t stdout F ERROR: old {secret}\nt stdout P {'x' * 100}{secret[:6]}\nt stdout F {secret[6:]} ERROR: end\n"
+        f"t stderr F begun\nt stderr F ERROR: {'x' * 375}{secret} ERROR: whole\n"
+        f"t stdout F ERROR: {every} {' '.join(said)}\n"
+        f"t stdout F ERROR: not en{secret[:6]}")
+    (tmp_path / f"bundles/{ID}").mkdir(parents=True)
+    (tmp_path / f"bundles/{ID}/config.json").write_text(json.dumps({"process": {"env": [
+        f"{name}={value}" for value, name in said.items()]}}))
+    places = {"proc": str(proc), "logs": str(tmp_path / "logs"), "bundles": str(tmp_path / "bundles")}
+    real, given, environ = containers.containers, containers.given, containers.environ
+    monkeypatch.setattr(containers, "containers", lambda *names, **more: real(*names, **{**more, **places}))
+    monkeypatch.setattr(containers, "environ", lambda pid, _proc="": environ(pid, str(proc)))
+    monkeypatch.setattr(containers, "given", lambda one, _bundles="": given(one, places["bundles"]))
+    monkeypatch.setattr(containers, "log_tail", functools.partial(containers.log_tail, limit=720, logs=places["logs"]))
+    body = f"{'x' * 490}{secret} {every} {' '.join(said)}{'x' * inside.BODY_LIMIT}"[:inside.BODY_LIMIT]
+    jobs: list[Any] = []
+
+    def probe_all(given_jobs: list[Any], _seconds: float) -> Iterator[dict[str, Any]]:
+        jobs.extend(given_jobs)
+        yield {"http": {"/ready": {"status": 503, "body": body, "why": ""}}, "names": {},
+               "postgres": {"ready": False, "why": f"{every} {'x' * 470}{secret} {'x' * 495}"}}
+
+    monkeypatch.setattr(inside, "probe_all", probe_all)
+    asked = request(contract, contract.environments["local"])
+    asked["containers"][0]["tasks"]["postgres"] = True
+    facts = node.collect(asked)
+    text = json.dumps(facts)
+    for value in (*UNREMARKABLE.values(), *said):
+        word = value.removeprefix("postgres://mover:").removesuffix("@db/app")
+        assert not [word[at:at + 6] for at in range(len(word) - 5) if word[at:at + 6] in text], value
+    mine, other = facts["containers"]
+    assert mine["environment"] == {**dict.fromkeys(plain), "LOG_LEVEL": "***", "DB_HOST": "postgres",
+                                   "DB_NAME": "observer"}, "what is right is told, be it somebody's password"
+    assert set(other["environment"].values()) == {None} and "PATH" in other["environment"]
+    assert jobs[0][1]["names"] == ["postgres"] and mine["given"] == ["GONE_BY_NOW"]
+    errors = mine["inside"]["postgres"]["errors"]
+    assert len(errors) == 2 and errors[1].startswith("ERROR: *** ***")
+    assert len(mine["inside"]["http"]["/ready"]["body"]) == 500
+    assert "inside containers" not in [one["about"] for one in facts["errors"]]
 
 
 # --- inside -------------------------------------------------------------------------------------
@@ -272,11 +337,14 @@ def test_a_process_that_is_gone_is_said(container: dict[str, Any]) -> None:
 @root_only
 def test_postgres_is_asked_without_names_in_arguments(container: dict[str, Any]) -> None:
     program = container["folder"] / "psql"
-    program.write_text("#!/bin/sh\nif /usr/bin/grep -q owner /proc/$$/cmdline; then exit 9; fi\n"
+    program.write_text("#!/bin/sh\ncase \"$*\" in *owner*) exit 9;; esac\ntest $$ = 1 || exit 7\n"
+                       "test $PPID = 0 || exit 6\n"
+                       "/usr/bin/grep -q 'NoNewPrivs:.1' /proc/thread-self/status || exit 5\n"
                        "if /usr/bin/env | /usr/bin/grep -q canary; then exit 8; fi\n"
                        "echo 'WARNING:  collation version mismatch' >&2\n"
                        "printf '15.4 (Debian)\\t8000\\ton\\tf\\n'\ntest \"$PGUSER $PGDATABASE\" = 'owner mine'\n")
     program.chmod(0o755)
+    container["no_new_privs"] = False  # this has none all the same, and sees nobody
     found = inside.probe(container, {"postgres": {"program": str(program)}},
                          {"POSTGRES_USER": "owner", "POSTGRES_DB": "mine", "POSTGRES_PASSWORD": "canary"})
     assert found["postgres"] == {"ready": True, "why": "", "version": "15.4", "size_bytes": 8000, "checksums": True,
@@ -285,6 +353,11 @@ def test_postgres_is_asked_without_names_in_arguments(container: dict[str, Any])
     assert inside.probe(container, {"postgres": {"program": str(program)}}, {})["postgres"]["why"] == (
         "psql: error: the database system is starting up")
     assert inside.probe(container, {"postgres": {"program": "/absent"}}, {})["postgres"]["ready"] is False
+    program.write_text("#!/bin/sh\nexec /usr/bin/yes\n")
+    begun = time.monotonic()
+    assert inside.probe(container, {"postgres": {"program": str(program)}}, {})["postgres"]["why"] == (
+        "psql does not end its answer")
+    assert time.monotonic() - begun < 2, "what says too much is not read to its end"
 
 
 def test_what_the_cluster_denies_is_not_doubted_because_the_world_cannot_be_asked(
@@ -393,6 +466,159 @@ def test_rules_that_eat_traffic_of_pods(change: tuple[str, str], journeys: int, 
     assert len(found) == journeys and {by for _, by in found} <= {rule}, found
 
 
+ROUTES = """Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT
+enp0s6\t00000000\t0100000A\t0003\t0\t0\t100\t00000000\t0\t0\t0
+wlan0\t00000000\t0100A8C0\t0003\t0\t0\t600\t00000000\t0\t0\t0
+enp1s0\t0000010A\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0
+enp2s0\t0000020A\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0
+dead0\t0000020A\t00000000\t0200\t0\t0\t0\t00FFFFFF\t0\t0\t0
+"""
+"""By default out by enp0s6; 10.1.0.0/16 lies behind enp1s0."""
+
+
+class Filters:
+    """What iptables and nft say on a node; and its folder of the kernel's files."""
+
+    def __init__(self, root: Path, rules: str = "") -> None:
+        self.root = root
+        self.says = {"iptables-save": rules, "iptables-save --version": "iptables-save v1.8.9 (nf_tables)",
+                     "ip6tables-save": "", "ip6tables-save --version": "ip6tables-save v1.8.9 (nf_tables)",
+                     "nft list tables": "table ip filter\ntable inet f2b-table\n" if rules else ""}
+        (root / "proc/net").mkdir(parents=True)
+        (root / "proc/net/route").write_text(ROUTES)
+
+    def __call__(self, argv: Sequence[str]) -> str:
+        if " ".join(argv) not in self.says:
+            raise FileNotFoundError(argv[0])
+        said = self.says[" ".join(argv)]
+        if said == "refused":
+            raise OSError("refused")
+        return said
+
+    def look(self, *peers: str, server: bool = True) -> tuple[dict[str, Any], list[str]]:
+        errors: list[dict[str, str]] = []
+        found = firewall.collect("10.42.0.0/16", "10.43.0.0/16", errors, peers, server, str(self.root), self)
+        assert json.loads(json.dumps(found)) == found
+        return found, [one["about"] for one in errors]
+
+
+def stopped(found: dict[str, Any]) -> set[str]:
+    return {one["journey"] for one in found["eaten"]}
+
+
+@pytest.mark.parametrize(("rule", "told"), [
+    ("-A FORWARD -o enp0s6 -j DROP", {"a pod to the world"}), ("-A FORWARD -o eth0 -j DROP", set()),
+    ("-A FORWARD -o wlan0 -j DROP", set()),
+    ("-A FORWARD -o enp0s6 -j ACCEPT\n-A FORWARD -i enp0s6 -j ACCEPT\n-A FORWARD -s 10.42.0.0/16 -d 10.42.0.0/16 "
+     "-j ACCEPT\n-A FORWARD -j REJECT", set()),
+    ("-A OUTPUT -o cni0 -j DROP", {"the node to a pod"})])
+def test_the_way_out_is_that_of_the_default_route(tmp_path: Path, rule: str, told: set[str]) -> None:
+    found, errors = Filters(tmp_path, f"*filter\n:FORWARD ACCEPT [0:0]\n{rule}\nCOMMIT\n").look()
+    assert (stopped(found), errors) == (told, [])
+
+
+OCI = (ROOT / "testbed/images/node/rules.v4").read_text()
+FILTER_SETTINGS = {"pod_cidr": "10.42.0.0/16", "service_cidr": "10.43.0.0/16", "pod_interfaces": ["cni0", "flannel+"],
+                   "closed_tcp_ports": ["2379-2381", "6443", "10250"], "closed_udp_ports": ["8472"],
+                   "port_range": "30000-32767", "link_local_dns": []}
+
+
+def of_the_role(trusted: list[str]) -> str:
+    """OCI's rules with those of the role between them, as the role puts them there."""
+    tables = node_firewall.wanted(node_firewall.Settings.read({**FILTER_SETTINGS, "trusted_sources": trusted}), 4)
+    lines = ["*mangle", *(f"-A {builtin} -j {chain}" for builtin, chain in tables["mangle"].jumps),
+             *(f"-A {chain} {rule}" for chain, rules in tables["mangle"].chains.items() for rule in rules), "COMMIT"]
+    for line in OCI.splitlines():
+        lines += [f"-A {builtin} -j {chain}" for builtin, chain in tables["filter"].jumps
+                  if line.startswith(f"-A {builtin} -j REJECT")]
+        lines += [line] if line != "COMMIT" else []
+    lines += [f"-A {chain} {rule}" for chain, rules in tables["filter"].chains.items() for rule in rules]
+    return "\n".join([*lines, "COMMIT\n"])
+
+
+def test_what_has_to_get_from_one_node_to_another(tmp_path: Path) -> None:
+    """The role's rules let it through for the nodes that they are told of, and OCI's own for none."""
+    here = Filters(tmp_path, of_the_role(["10.1.0.11"]))
+    assert here.look() == here.look("10.1.0.11") and here.look("10.1.0.11")[0]["eaten"] == []
+    found, errors = here.look("10.1.0.11", "10.1.0.12")
+    assert {(one["journey"], one["peer"], one["way"], one["chain"]) for one in found["eaten"]} == {
+        ("another node's tunnel", "10.1.0.12", "input", "PREROUTING"),
+        ("another node to the kubelet", "10.1.0.12", "input", "PREROUTING"),
+        ("another node to the API", "10.1.0.12", "input", "PREROUTING")}
+    assert found["lets_pods_through"] == {"input": False, "forward": True} and not errors
+    assert "another node to the API" not in stopped(here.look("10.1.0.12", server=False)[0])
+    here.says["iptables-save"] = OCI
+    assert stopped(here.look("10.1.0.11")[0]) >= {"another node's tunnel", "a pod of another node to a pod",
+                                                  "a pod to a pod of another node", "another node to the kubelet"}
+    here.says["iptables-save"] = "*filter\n-A OUTPUT -o enp1s0 -p udp -m udp --dport 8472 -j DROP\nCOMMIT\n"
+    assert stopped(here.look("10.1.0.11")[0]) == {"the tunnel to another node"}
+    here.says["iptables-save"] = "*filter\n-A INPUT -i enp1s0 -p tcp -m tcp --dport 10250 -j REJECT\nCOMMIT\n"
+    assert stopped(here.look("10.1.0.11")[0]) == {"another node to the kubelet"}
+    assert stopped(here.look("10.2.0.11")[0]) == set()
+    assert here.look("node-b.example")[1] == ["the way to node-b.example"]
+
+
+def test_both_kinds_of_tables_are_walked(tmp_path: Path) -> None:
+    drop = "*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -j DROP\nCOMMIT\n"
+    here = Filters(tmp_path, RULES)
+    (tmp_path / "proc/net/ip_tables_names").write_text("filter\n")
+    found, errors = here.look()
+    assert errors == ["iptables-legacy-save"] and found["lets_pods_through"] == {"input": None, "forward": None}
+    here.says["iptables-legacy-save"] = drop
+    found, errors = here.look()
+    assert {one["program"] for one in found["eaten"]} == {"iptables-legacy"} and found["beside"] == ["iptables-legacy"]
+    assert found["lets_pods_through"] == {"input": True, "forward": False} and not errors
+    here.says |= {"iptables-save --version": "iptables-save v1.8.9 (legacy)", "iptables-nft-save": drop}
+    found, errors = here.look()
+    assert found["backend"] == "legacy" and {one["program"] for one in found["eaten"]} == {"iptables-nft"}
+
+
+def test_what_iptables_does_not_show_is_told_of(tmp_path: Path) -> None:
+    here = Filters(tmp_path, RULES)
+    here.says |= {"nft list tables": "table ip filter\ntable inet f2b-table\ntable inet calm\ntable inet evil\n",
+                  "nft -s -t list table inet calm": "table inet calm {\n\tchain i {\n\t\ttype filter hook input"
+                                                    " priority 0; policy accept;\n\t}\n}\n",
+                  "nft -s -t list table inet evil": "table inet evil {\n\tchain i {\n\t\ttype filter hook input"
+                                                    " priority 0; policy drop;\n\t}\n}\n",
+                  "ip6tables-save": "*filter\n:INPUT DROP [0:0]\nCOMMIT\n"}
+    found, errors = here.look()
+    assert found["beside"] == ["ip6tables", "nft inet calm", "nft inet evil"]
+    assert errors == ["nft table inet evil"] and found["lets_pods_through"] == {"input": None, "forward": None}
+    # iptables has no words for what nft has put into its table.
+    here.says |= {"iptables-save": "# Table `filter' is incompatible, use 'nft' tool.\n",
+                  "nft -s -t list table ip filter": "chain x {\ntype filter hook forward priority 0;\ndrop\n}"}
+    assert here.look()[1] == ["nft table ip filter", "nft table inet evil"]
+    here.says["iptables-save"] = "refused"
+    assert here.look()[1] == ["iptables-save"]
+
+
+def test_without_a_packet_filter_everything_gets_through(tmp_path: Path) -> None:
+    here = Filters(tmp_path)
+    here.says = {}
+    found, errors = here.look("10.1.0.11")
+    assert (found["eaten"], found["backend"], errors) == ([], "", [])
+    assert found["lets_pods_through"] == {"input": True, "forward": True}
+    (tmp_path / "proc/net/route").unlink()
+    assert here.look()[1] == [f"{tmp_path}/proc/net/route"]
+
+
+def test_the_finding_names_the_other_node_and_the_program(contract: Contract) -> None:
+    facts = healthy(contract)
+    facts["firewall"]["eaten"].append({"way": "input", "table": "filter", "rule": "-A INPUT -j REJECT",
+                                       "peer": "10.1.0.12", "journey": "another node's tunnel",
+                                       "program": "iptables-legacy"})
+    (one,) = judged(contract, facts)
+    assert "another node's tunnel (10.1.0.12) by `iptables-legacy -t filter -A INPUT" in sentence(one, "message", "en")
+    assert "다른 노드의 터널(8472/udp) (10.1.0.12)" in sentence(one, "message", "ko")
+
+
+def test_every_journey_has_a_name_in_korean() -> None:
+    neighbour = firewall.Neighbour("10.1.0.11", "10.1.0.10", "enp0s6")
+    ways = [*firewall.journeys("10.42.0.0/16", "10.43.0.0/16", "10.0.0.4"),
+            *firewall.between("10.42.0.0/16", [neighbour])]
+    assert {one.name for one in ways} == JOURNEYS.keys()
+
+
 def test_a_policy_eats_what_no_rule_accepts() -> None:
     rules = "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD DROP [0:0]\n-A FORWARD -m set --match-set x dst -j ACCEPT\nCOMMIT\n"
     assert {by for _, by in eaten(rules)} == {"policy DROP"}
@@ -414,6 +640,10 @@ def test_volumes_with_sizes_and_orphans(tmp_path: Path) -> None:
     (late,) = volumes.volumes(str(tmp_path), errors, seconds=-1)
     assert (late["bytes"], late["files"], late["newest"]) == (None, None, None)
     assert volumes.volumes(str(tmp_path / "absent"), errors) == [] and errors == []
+    # Only when something depends on them are they counted longer.
+    assert volumes.decided([late], free=5000, wanted=4000) == volumes.decided([late], None, 9000) == [late]
+    (counted,) = volumes.decided([late], free=5000, wanted=9000)
+    assert counted == found
 
 
 # --- K3s ----------------------------------------------------------------------------------------
@@ -482,7 +712,7 @@ def test_tokens_and_secrets_are_not_in_the_journals_lines(monkeypatch: pytest.Mo
 
 def test_a_password_is_hidden_and_a_name_that_everybody_knows_is_not() -> None:
     known = {"DB_NAME": "observer", "POSTGRES_USER": "observer", "DB_PASSWORD": "observer-pw", "KIS_HTS_ID": "somebody"}
-    one = {"id": "x", "namespace": "n", "pod": "p", "name": "c"}
+    one = {"id": "x", "namespace": "n", "pod": "p", "name": "c", "environment": {"DB_NAME": "observer"}}
     found = node.secrets_of([one], {"x": known}, ["POSTGRES_USER", "KIS_HTS_ID"])
     assert found == {"observer-pw", "somebody"}
     assert base64.b64encode(b"observer-pw").decode() not in Redaction(found).text(
@@ -635,6 +865,7 @@ DEVIATIONS: list[tuple[str, Layer, Callable[[dict[str, Any]], object]]] = [
     ("NODE-41", Layer.APP, lambda facts: tried(facts, "http", "/health", status=None, body="", why="ECONNREFUSED")),
     ("NODE-42", Layer.DEPLOYMENT, lambda facts: of(facts, "postgres")["inside"]["postgres"].update(ready=False)),
     ("NODE-43", Layer.DEPLOYMENT, lambda facts: of(facts, "postgres")["inside"]["postgres"].update(recovery=True)),
+    ("BACKUP-01", Layer.NODE, lambda facts: facts.update(backup={"wrong": [{"job": "files", "why": "late"}]})),
     ("NODE-50", Layer.NODE, lambda facts: facts["errors"].append({"about": "iptables-save", "why": "no"})),
     ("NODE-50", Layer.NODE, lambda facts: of(facts, "observer")["inside"].update(why="no answer in time")),
 ]
@@ -655,7 +886,9 @@ def test_every_deviation_is_one_finding_at_its_layer(
 
 
 def test_every_code_has_a_deviation_and_whole_sentences(contract: Contract) -> None:
-    assert {code for code, _, _ in DEVIATIONS} == {code for code in CODES if code.startswith("NODE-")}
+    # That a node was not looked at, the report says.
+    ours = {code for code in CODES if code.startswith(("NODE-", "BACKUP-"))}
+    assert {code for code, _, _ in DEVIATIONS} == ours - {"NODE-59"}
     for _, _, deviation in DEVIATIONS:
         facts = healthy(contract)
         deviation(facts)
@@ -712,10 +945,15 @@ def test_a_secret_that_the_entry_script_dropped_is_not_missing(contract: Contrac
     assert judged(contract, facts) == []
 
 
-def test_volumes_that_could_not_be_counted_are_taken_for_enough(contract: Contract) -> None:
+def test_volumes_that_could_not_be_counted_matter_only_where_the_rest_is_too_little(contract: Contract) -> None:
     facts = healthy(contract)
-    facts["volumes"] = [{"bytes": None}]
+    facts["volumes"] = [{"bytes": None}, {"bytes": 5 * GIB}]
+    facts["storage"]["free"] = facts["storage_free"] - 5 * GIB
     assert judged(contract, facts) == []
+    facts["storage"]["free"] = 2 * GIB
+    found, = judged(contract, facts)
+    assert (found.code, found.kind, found.clause) == ("NODE-50", Kind.UNCHECKED, "node.disk")
+    assert "7Gi are free or counted in volumes" in found.actual
 
 
 def test_two_pods_with_the_same_fault_are_one_finding(contract: Contract) -> None:

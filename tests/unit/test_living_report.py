@@ -9,6 +9,7 @@ import os
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from xml.etree import ElementTree
 import pytest
 
 from contract.living import gates, history
-from contract.living.steps import chapters, errors
+from contract.living.steps import chapters, errors, persisted
 from contract.living.steps_of import STEPS, step_of
 from contract.living.verified import Asked, verified
 from contract.living.wording import Verdict, age, size
@@ -140,6 +141,8 @@ def test_nothing_is_pass_when_nothing_was_looked_at(contract: Contract) -> None:
     ("node", lambda live: live["nodes"]["obs-local"]["folders"].popitem()[1].update(uid=0) or live["nodes"][
         "obs-local"]["folders"].update({"/opt/platform/runtime/observer/config": {"exists": False}})),
     ("node", lambda live: live["nodes"]["obs-local"]["firewall"]["lets_pods_through"].update(forward=False)),
+    ("node", lambda live: live["nodes"]["obs-local"]["firewall"]["lets_pods_through"].update(
+        input=None, forward=False)),
     ("node", lambda live: live["cluster"]["nodes"][0].update(ready=False)),
     ("node", lambda live: live["cluster"]["storage_classes"][0].update(default=False)),
 ])
@@ -218,6 +221,25 @@ def test_what_volumes_hold_counts_as_room_for_them(contract: Contract, live: dic
     assert verdicts(chapters(contract, live, []))["node"] == "reservations"
 
 
+def test_room_that_depends_on_volumes_that_were_not_counted_is_unchecked(
+    contract: Contract, live: dict[str, Any],
+) -> None:
+    node = live["nodes"]["obs-local"]
+    node["storage"]["free"], node["volumes"][0]["bytes"] = 2 << 30, None
+    made = chapters(contract, live, [])
+    assert verdicts(made)["node"] == "unchecked" and ">= " in json.dumps(step(made, "node"))
+    node["storage"]["free"] = 60 << 30
+    assert verdicts(chapters(contract, live, []))["node"] == "reservations"
+
+
+def test_a_log_that_was_read_may_be_empty(contract: Contract, live: dict[str, Any]) -> None:
+    for name, wanted in ((OBSERVER, "step_2"), ("postgres-0", "step_6")):
+        pod(live, name)["containers"][0].update(log=[])
+        assert verdicts(chapters(contract, live, []))[wanted] == "unchecked"
+        pod(live, name)["containers"][0].update(log_read=True)
+        assert verdicts(chapters(contract, live, []))[wanted] == "pass"
+
+
 def test_an_agent_without_the_app_needs_no_folder_of_settings(contract: Contract, live: dict[str, Any]) -> None:
     agent = copy.deepcopy(live["nodes"]["obs-local"])
     agent["folders"]["/opt/platform/runtime/observer/config"] = {"exists": False}
@@ -240,8 +262,16 @@ def test_step_5_says_what_was_before_and_after(contract: Contract, live: dict[st
     text = json.dumps(step(made, "step_5"), ensure_ascii=False)
     assert "17.2" in text and "1200 / 1203" in text and "5 / 6" in text
     for worse in ({"lost": ["data/a.jsonl: gone"]}, {"rows_after": {"public.ticks": 3}},
-                  {"why": "the pods of observer were not ready again in time", "deleted": True}):
+                  {"failed": ["the pods of observer were not ready again in time"], "seconds": None}):
         assert verdicts(chapters(contract, live, [], persistence={**DONE, **worse}))["step_5"] == "fail"
+        assert not persisted({**DONE, **worse})
+    for unknown in ({"unread": ["rows of table x: not counted in time"]}, {"rows_after": None}):
+        assert verdicts(chapters(contract, live, [], persistence={**DONE, **unknown}))["step_5"] == "unchecked"
+        assert not persisted({**DONE, **unknown})
+    anew = {**DONE, "rewritten": [f"data/{number}.db: changed" for number in range(9)], "rewritten_count": 90}
+    made = chapters(contract, live, [], persistence=anew)
+    assert "data/4.db: changed and 85 more" in json.dumps(step(made, "step_5"))
+    assert verdicts(made)["step_5"] == "reservations" and persisted(anew)
     not_done = {"why": "the pods are not ready, so nothing is deleted", "deleted": False, "date": 1.0}
     assert verdicts(chapters(contract, live, [], persistence=not_done))["step_5"] == "unchecked"
 
@@ -480,6 +510,97 @@ def test_what_was_not_looked_at_again_is_not_mended() -> None:
     assert [one["code"] for one in found["unseen"]] == ["EXT-01", "PATH-06"]
 
 
+def on(host: str, code: str = "NODE-01", **fields: Any) -> Finding:  # noqa: ANN401
+    values = {"seen_on": host, **fields.pop("values", {})}
+    return finding(code, subject=fields.pop("subject", f"node {host}"), values=values, **fields)
+
+
+def test_a_host_that_was_not_looked_at_again_has_nothing_mended() -> None:
+    both = (("node", "a"), ("node", "b"), ("drift", "a"), ("drift", "b"))
+    old = report_of(on("a"), on("b"), on("a", "DRIFT-06"), on("b", "DRIFT-06"), places=both)
+    found = history.compared(report_of(places=(("node", "a"), ("drift", "a")), hours=1), old)
+    assert [one["subject"] for one in found["mended"]] == ["node a", "node a"]
+    assert [one["subject"] for one in found["unseen"]] == ["node b", "node b"]
+    # The same thing in a container of each of two nodes.
+    old = report_of(on("a", "NODE-30", subject="Deployment/x"), on("b", "NODE-30", subject="Deployment/x"), places=both)
+    found = history.compared(report_of(old.findings[0], places=(("node", "a"),), hours=1), old)
+    assert (found["unchanged"], len(found["unseen"]), found["mended"]) == (1, 1, [])
+
+
+def test_what_something_unread_may_hide_is_not_mended() -> None:
+    pods = finding("LIVE-10", clause="live.pods", layer=Layer.DEPLOYMENT, subject="Deployment/observer")
+    write = on("a", "NODE-32", subject="Deployment/observer observer", values={"path": "/data"})
+    old = report_of(pods, on("a", "NODE-05"), write, KIS)
+
+    def after(*gaps: Finding) -> list[str]:
+        return [one["code"] for one in history.compared(report_of(*gaps, hours=1), old)["mended"]]
+
+    def gap(code: str, **fields: Any) -> Finding:  # noqa: ANN401
+        return finding(code, kind=Kind.UNCHECKED, **fields)
+
+    every = ["LIVE-10", "NODE-05", "NODE-32", "EXT-01"]
+    assert after() == every
+    assert after(gap("LIVE-60", clause="check.cluster", subject="pods")) == ["NODE-05", "NODE-32"]
+    assert after(gap("LIVE-60", clause="check.cluster", subject="log of ns/x")) == ["NODE-05", "NODE-32"]
+    inside = {"seen_on": "a", "about": "Deployment/observer observer (Pod observer-1-a)"}
+    assert after(gap("NODE-50", clause="check.node", values=inside)) == ["LIVE-10", "NODE-05", "EXT-01"]
+    assert after(gap("NODE-50", clause="check.node", values={"seen_on": "a", "about": "disks"})) == [
+        "LIVE-10", "EXT-01"]
+    assert after(gap("NODE-50", clause="check.node", values={"seen_on": "b", "about": "disks"})) == every
+    assert after(gap("STEP-02", clause="steps.node", values={"step": "node"})) == ["LIVE-10", "NODE-32", "EXT-01"]
+
+
+def test_lost_data_is_not_mended_by_looking_away() -> None:
+    lost = report_of(finding("PERSIST-01", clause="persistence.pods", layer=Layer.DEPLOYMENT))
+    assert history.compared(report_of(hours=1), lost)["mended"] == []
+    again = report_of(hours=1, places=(("persistence", "x"),))
+    assert [one["code"] for one in history.compared(again, lost)["mended"]] == ["PERSIST-01"]
+
+
+def test_findings_of_one_subject_are_told_apart() -> None:
+    def disk(path: str, **fields: Any) -> Finding:  # noqa: ANN401
+        return on("a", "NODE-05", values={"path": path}, **fields)
+
+    found = history.compared(report_of(disk("/"), disk("/srv"), hours=1), report_of(disk("/"), disk("/var")))
+    assert (len(found["new"]), len(found["mended"]), found["unchanged"]) == (1, 1, 1)
+    # The amount is another one each time.
+    assert history.compared(report_of(disk("/", actual="1%")), report_of(disk("/", actual="2%")))["unchanged"] == 1
+    # Of several that nothing tells apart, the number counts.
+    found = history.compared(report_of(*[finding()] * 3), report_of(finding()))
+    assert (len(found["new"]), found["unchanged"]) == (2, 1)
+    report = Report("observer", "c.yml", NOW, (), (), (disk("/"), disk("/srv")), {"history": history.compared(
+        report_of(disk("/"), disk("/srv")), report_of(disk("/")))})
+    results = json.loads(render(report, "sarif"))["runs"][0]["results"]
+    assert [one["baselineState"] for one in results] == ["unchanged", "new"]
+    assert len({one["partialFingerprints"]["executionContract/v1"] for one in results}) == 2
+
+
+def test_two_file_systems_of_a_node_are_two_findings(live: dict[str, Any]) -> None:
+    read_only = [on("obs-local", "NODE-07", expected="rw", actual="ro", values={"path": one}) for one in ("/", "/var")]
+    report = verified(asked(live, findings=[*read_only, read_only[0]]), NOW)
+    assert [one.values["path"] for one in report.findings if one.code == "NODE-07"] == ["/", "/var"]
+
+
+def test_a_host_without_facts_is_unchecked_everywhere_and_never_pass(live: dict[str, Any]) -> None:
+    hosts = ["obs-local", "agent"]
+    for nodes in (live["nodes"], {**live["nodes"], "agent": {}}):
+        report = verified(asked({**live, "nodes": nodes}, hosts=hosts, drift=[], drift_hosts=["obs-local"]), NOW)
+        found = [one for one in report.findings if one.kind is Kind.UNCHECKED]
+        assert [(one.code, one.subject) for one in found] == [("NODE-59", "node agent")]
+        assert report.status == 4 and ("node", "agent") not in report.places
+        assert verdicts(report.facts["steps"])["node"] == "unchecked"
+        # What holds on one node is not said to hold on all.
+        assert all(Layer.NODE not in one.layers for one in report.clauses if one.name == "node.firewall")
+        xml = ElementTree.fromstring(render(report, "junit"))
+        assert any(one.find("error") is not None and one.get("name") == "check.node" for one in xml.iter("testcase"))
+        assert "NODE-59" in [one["ruleId"] for one in json.loads(render(report, "sarif"))["runs"][0]["results"]]
+        for language in LANGUAGES:
+            assert "agent" in render(report, "markdown", language)
+    missed = verified(asked(live, hosts=["obs-local"], drift=[], drift_hosts=[]), NOW).findings
+    assert [(one.code, one.subject) for one in missed if one.kind is Kind.UNCHECKED] == [("DRIFT-29", "node obs-local")]
+    assert verified(asked(live, hosts=["obs-local"], drift=[]), NOW).status == 0
+
+
 def test_reports_are_kept_for_their_owner_alone_with_latest_and_a_limit(tmp_path: Path) -> None:
     folder = history.folder_of("../prod x", tmp_path / "reports")
     assert folder.parent == tmp_path / "reports" and "/" not in folder.name
@@ -533,6 +654,22 @@ def test_the_last_time_of_step_5_is_handed_on_from_report_to_report(tmp_path: Pa
     assert "nothing was lost" in render(report, "markdown")
 
 
+def test_a_try_in_which_nothing_was_deleted_takes_no_proof_away(live: dict[str, Any]) -> None:
+    before = verified(asked(live, persistence=DONE), NOW)
+    refused = {"why": "the pods of observer are not ready, so nothing is deleted", "deleted": False, "date": 9.0}
+    report = verified(asked(live, persistence=refused, before=before), NOW)
+    assert report.facts["persistence"] == before.facts["persistence"]
+    assert report.facts["gates"][0]["conditions"][1]["state"] == "met"
+    made = step(report.facts["steps"], "step_5")
+    assert made["verdict"] == "unchecked" and "nothing was lost" in made["notes"][-1]["en"]
+    assert "nothing is deleted" in json.dumps(made)
+    # One that began does.
+    failed = {**DONE, "failed": ["/ready does not answer"], "lost": ["a: gone"]}
+    report = verified(asked(live, persistence=failed, before=before), NOW)
+    assert report.facts["gates"][0]["conditions"][1]["state"] == "not_yet"
+    assert "persistence" not in verified(asked(live, persistence=refused), NOW).facts
+
+
 # --- the action -------------------------------------------------------------------------------------
 
 
@@ -570,6 +707,21 @@ def test_the_action_keeps_a_report_and_says_what_the_card_shows(tmp_path: Path, 
     assert [one["code"] for one in second["new"]] == ["NODE-01"] and second["since"] == report.date.isoformat()
     assert second["html"].endswith("report.ko.html") and second["counts"]["violation"] == 1
     assert not play(tmp_path, **data, findings=body, fail_on=[]).get("failed")
+    # Of another system nothing is taken over, whatever its inventory is called.
+    for other in ({"source": "/elsewhere/local"}, {"namespace": "qts-prod"}):
+        assert (first_of := play(tmp_path, **data, **other))["since"] is None and not first_of["persisted"]
+    assert "backup" not in first["card"]
+    now = time.time()
+    good = {"mode": "stream", "wrong": [], "jobs": {"files": {"good": now - 250}, "base": {"good": now - 7300},
+                                                    "rehearse": {"good": now - 200000}, "check": {"good": None}}}
+    bad = {**good, "wrong": [{"job": "files", "why": "the disk is full"}]}
+    for backup, lines in ((good, ["stream; files 4 min ago, base 2 h ago", "restore proven 2 d ago"]),
+                          (bad, ["BAD: files: the disk is full"])):
+        nodes = {name: {**facts, "backup": backup} for name, facts in list(live["nodes"].items())[:1]}
+        assert play(tmp_path, cluster=live["cluster"], nodes=nodes)["card"]["backup"] == lines
+    again = play(tmp_path, **data, hosts=["obs-local", "agent"])
+    assert again["since"] and again["persisted"]
+    assert again["failed"] and "NODE-59" in again["msg"] and again["card"]["verdict"].startswith("UNCHECKED")
 
 
 def test_the_action_refuses_what_it_cannot_read_in_one_sentence(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import ansible.module_utils
 import pytest
 import yaml
 
-from modules import ROOT, load, run
+from modules import ROOT, action_plugin, load, run
 
 ansible.module_utils.__path__.append(str(ROOT / "module_utils"))
 module = load("node_survey")
@@ -368,3 +368,35 @@ def test_everything_that_does_not_fit_is_said_at_once() -> None:
     assert len(result["refusals"]) == len(set(words)) >= 8
     for refusal in result["refusals"]:
         assert refusal["msg"][1:] in result["msg"] and refusal["remedy"] in result["remedy"]
+
+
+SLOW: list[tuple[float, list[str]]] = [(-31, ["clock"]), (-29, []), (5, []), (39, []), (41, ["clock"])]
+"""Seconds by which the node's clock is ahead of the moment when it was asked; it took ten to answer."""
+
+
+@pytest.mark.parametrize(("ahead", "refused_for"), SLOW)
+@pytest.mark.parametrize("other", [False, True])
+def test_what_the_answer_takes_is_no_error_of_the_clock(
+    root: Path, ahead: float, refused_for: list[str], other: bool,
+) -> None:
+    """The module knows when it was asked alone; the action knows when the answer came."""
+    action = action_plugin("node_survey")
+    asked = 1_800_000_000.0
+    node = {**module.survey(root), "clock": asked + ahead}
+    refusals = module.refuse_clock(node, {**ASKED, "clock_reference": asked})
+    if other:
+        refusals.append(module.Refusal("node_memory_mib is too much.", "Take less."))
+    result = {"node": node, "changed": False, "refusals": [one._asdict() for one in refusals]}
+    if refusals:
+        result.update(failed=True, msg=" ".join(module.sentence(one.msg) for one in refusals),
+                      remedy=" ".join(one.remedy for one in refusals))
+    left = action.without_delay(result, asked, asked + 10, 30)
+    assert len(left["refusals"]) == len(refused_for) + other
+    assert left.get("failed", False) is bool(refused_for or other)
+    assert ("clock" in left.get("msg", "")) is ("timedatectl" in left.get("remedy", "")) is bool(refused_for)
+    assert ("memory" in left.get("msg", "")) is other
+
+
+@pytest.mark.parametrize(("clock", "off"), [(90.0, -10.0), (100.0, 0.0), (155.0, 0.0), (160.0, 0.0), (200.0, 40.0)])
+def test_the_clock_is_compared_with_the_nearest_moment_of_the_look(clock: float, off: float) -> None:
+    assert clock - action_plugin("contract_node").nearest(clock, 100.0, 160.0) == off

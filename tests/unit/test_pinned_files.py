@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import hashlib
 import os
 import threading
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from modules import four_times, run
+from modules import four_times, load, run
 
 CONTENT = b"binary" * 300_000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -151,3 +152,31 @@ def test_a_mode_that_is_none(tmp_path: Path) -> None:
     result = run("pinned_files", phase="fetch", files=[
         {"url": "http://x/k3s", "sha256": SHA256, "path": str(tmp_path / "k3s"), "mode": "rwx"}])
     assert "mode rwx is not octal" in result["msg"] and result["remedy"]
+
+
+def test_what_is_packed_is_unpacked_and_known_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = load("pinned_files")
+    monkeypatch.setattr(module, "UNPACKED", str(tmp_path / "unpacked"))
+    packed = bz2.compress(b"program")
+    file = {"url": "http://127.0.0.1:9/x.bz2", "sha256": hashlib.sha256(packed).hexdigest(), "unpack": "bz2",
+            "path": str(tmp_path / "program"), "mode": "0755"}
+    staging = tmp_path / "staging"
+    staging.mkdir()
+    (staging / file["sha256"]).write_bytes(packed)
+    assert module.found(file) is None
+    assert module.install([file], str(staging), check=False) == [f"{tmp_path}/program: installed"]
+    assert (tmp_path / "program").read_bytes() == b"program" and module.found(file) == file["sha256"]
+    (tmp_path / "program").write_bytes(b"another")
+    assert module.found(file) != file["sha256"]
+
+
+def test_what_is_not_packed_like_that_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = load("pinned_files")
+    monkeypatch.setattr(module, "UNPACKED", str(tmp_path / "unpacked"))
+    packed = bz2.compress(b"program" * 1000)[:-5]
+    file = {"url": "http://127.0.0.1:9/x.bz2", "sha256": hashlib.sha256(packed).hexdigest(), "unpack": "bz2",
+            "path": str(tmp_path / "program"), "mode": "0755"}
+    (tmp_path / file["sha256"]).write_bytes(packed)
+    with pytest.raises(module.CannotError, match="no whole file of bz2"):
+        module.install([file], str(tmp_path), check=False)
+    assert not (tmp_path / "program").exists()

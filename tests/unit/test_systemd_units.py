@@ -27,6 +27,9 @@ def lines(found: dict[str, str], **wanted: Any) -> list[str]:  # noqa: ANN401
     ({**RUNNING, "UnitFileState": "disabled"}, {"enabled": True, "state": "started"}, ["enabled"]),
     ({**RUNNING, "ActiveState": "failed"}, {"enabled": True, "state": "started"}, ["started"]),
     ({**RUNNING, "ActiveState": "activating"}, {"state": "started"}, []),
+    ({**RUNNING, "ActiveState": "activating"}, {"state": "started", "timeout": 300}, ["start"]),
+    ({**RUNNING, "ActiveState": "activating"}, {"state": "started", "timeout": 300, "wait": False}, []),
+    ({**RUNNING, "ActiveState": "activating"}, {"state": "started", "timeout": 300, "restart": True}, ["restarted"]),
     (RUNNING, {"enabled": False, "state": "stopped"}, ["disabled", "stopped"]),
     ({**RUNNING, "UnitFileState": "static"}, {"enabled": False, "state": "stopped"}, ["stopped"]),
     ({"LoadState": "masked", "ActiveState": "inactive", "UnitFileState": "masked"}, {"masked": False}, ["unmasked"]),
@@ -96,3 +99,22 @@ def test_a_start_that_hangs_is_not_waited_for_for_ever(tmp_path: Path, monkeypat
     assert result["msg"] == ("x.service: started failed: it was not up after 1 s, and is still starting."
                              " The journal ends with: Waiting for the datastore")
     assert "journalctl -u x.service" in result["remedy"]
+
+
+@pytest.mark.parametrize(("up_after", "changes"), [(0, []), (60, None)])
+def test_a_unit_that_is_starting_already_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, up_after: int, changes: list[str] | None,
+) -> None:
+    """As after a run that gave up waiting; it is no change, and if it does not come up it is a failure all the same."""
+    for name, script in {
+        "systemctl": f'[ "$1" = show ] || exec sleep {up_after}; echo LoadState=loaded; echo ActiveState=activating',
+        "journalctl": "echo Waiting for API server",
+    }.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    result = run("systemd_units", units=[{"name": "x.service", "state": "started", "timeout": 2}])
+    if changes is None:
+        assert "it was not up after 2 s, and is still starting" in result["msg"] and not result["changed"]
+    else:
+        assert result["changes"] == changes and not result["changed"]

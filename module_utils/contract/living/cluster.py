@@ -8,6 +8,7 @@ unavailable and its Service empty, and is told of once.
 from __future__ import annotations
 
 import json
+import posixpath
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ from ..facts import ManifestFacts
 from ..model import Finding, Kind, Layer, Place, Severity
 from ..spec import Contract, Environment, Workload
 from .live_objects import Git, Live, again, live_objects
+from .node import told_variables
+from .seen import replaced, went_down
 
 Facts = Mapping[str, Any]
 
@@ -31,8 +34,18 @@ NETWORK = re.compile(
     r"network is unreachable|no route to host|server misbehaving|EOF", re.IGNORECASE)
 """Words of a registry that was never reached."""
 
-REFUSED_KEY = re.compile(r"EGW\d{5}")
-ACCEPTED_KEY = re.compile(r"accepts the key|\"kis_state\": \"ok\"")
+REFUSED_KEY = re.compile(r"EGW00(?:003|004|10[2-5]|206|304)")
+"""Access denied, no right, key or secret of the app missing or not valid, no right to this API. Other numbers are a
+day's work: EGW00201 is too many calls in a second, EGW00123 a token that is over and renewed."""
+
+ACCEPTED_KEY = re.compile(
+    r"accepts the key|\"kis_state\": ?\"ok\"|\"rt_cd\": ?\"0\"|EGW00(?:12[1-3]|133|201)"
+    r"|token (?:was |is |has been )?(?:issued|refreshed|renewed|obtained|acquired)"
+    r"|토큰\S* ?(?:발급|갱신)\S* ?(?:성공|완료)", re.IGNORECASE)
+"""Whoever calls too often, or with an old token, has a key that was accepted."""
+
+PROVISIONED = re.compile(r"pvc-[0-9a-f-]{36}_[a-z0-9-]+_.+")
+"""What local-path calls folders; the collector on a node lists those alone."""
 DENIED = re.compile(r"permission denied|EACCES|read-only file system|Operation not permitted", re.IGNORECASE)
 VALUES = re.compile(
     r"environment variable|KeyError|getaddrinfo|could not translate host|Name or service not known|is not set|"
@@ -41,8 +54,8 @@ SETTLED_SECONDS = 20.0
 """Warnings about something that became ready belong to its start, even those that came a little later."""
 
 PASSING = {"ClusterIPNotAllocated", "CgroupV1", "InvalidDiskCapacity", "Rebooted", "NodeNotReady", "CIDRNotAvailable",
-           "CIDRAssignmentFailed", "DNSConfigForming", "FreeDiskSpaceFailed", "FailedToUpdateEndpoint",
-           "FailedToUpdateEndpointSlices"}
+           "CIDRAssignmentFailed", "DNSConfigForming", "FreeDiskSpaceFailed", "FailedToCreateEndpoint",
+           "FailedToUpdateEndpoint", "FailedToUpdateEndpointSlices"}
 """Warnings of K3s' own start, of what is tried again at once, and of the node, whose state is looked at itself."""
 
 MISSES = 3
@@ -55,8 +68,7 @@ RESTART_SECONDS = 3600.0
 def request(contract: Contract, namespace: str) -> dict[str, Any]:
     """What ``living.cluster.collect`` is asked for."""
     app, container = contract.app_workload, contract.app_container
-    service = next((one.name for one in contract.services.values() if one.workload == app.name and not one.headless),
-                   "")
+    service = contract.app_service.name if contract.app_service else ""
     data = contract.paths.get("data")
     mount = next((mount for target, mount in container.volumes.items() if data and
                   f"{data.path}/".startswith(f"{target}/")), None)
@@ -64,7 +76,11 @@ def request(contract: Contract, namespace: str) -> dict[str, Any]:
         "namespace": namespace, "kinds": sorted({one.kind for one in contract.workloads.values()}),
         "http": {"service": service, "workload": f"{app.kind}/{app.name}", "port": contract.app.port,
                  "paths": list(contract.app.routes)} if service else {},
-        "logs": sorted({one.name for _, one in contract.containers()}), "data_claim": mount.source if mount else "",
+        "telling": f"{REFUSED_KEY.pattern}|(?i:{ACCEPTED_KEY.pattern})",
+        "logs": sorted({one.name for _, one in contract.containers()}),
+        "spaces": sorted({str(one["namespace"]) for one in contract.cluster.get("pods") or ()}),
+        "variables": {one.name: told_variables(contract, one) for _, one in contract.containers()},
+        "data_claim": mount.source if mount else "",
         "secret_names": sorted({key for one in contract.secrets.values() for key in (*one.required, *one.optional)}),
     }
 
@@ -371,14 +387,26 @@ def folder_of(look: Look, volume: Facts) -> bool | None:
     if volume["folder"] is not None:
         return bool(volume["folder"])
     host = look.host(volume["node"])
-    paths = {one["path"] for one in host["volumes"]} if host and host.get("volumes") is not None else None
-    return None if paths is None or not volume["path"] else volume["path"] in paths
+    path = posixpath.normpath(volume["path"]) if volume["path"] else ""
+    if host is None or not path:
+        return None
+    # What a container has mounted is there, wherever it lies.
+    used = {str(mount.get("source")) for one in host.get("containers") or () for mount in one.get("mounts") or ()}
+    used = {one for one in used if f"{one}/".startswith(f"{path}/") and not one.endswith("//deleted")}
+    if used or path in {posixpath.normpath(one["path"]) for one in host.get("volumes") or ()}:
+        return True
+    # Only folders that local-path has made are listed there; of a volume elsewhere that says nothing.
+    storage = posixpath.normpath((host.get("storage") or {}).get("path") or "/")
+    listed = host.get("volumes") is not None and not any(
+        one.get("about") in (storage, "volumes") for one in host.get("errors") or ())
+    parent, name = posixpath.split(path)
+    return False if listed and parent == storage and PROVISIONED.fullmatch(name) else None
 
 
 def volumes(look: Look) -> Iterator[Finding]:
     """Volumes that nobody uses any more, folders without a volume, and volumes that hold more than was asked for."""
     measured = {one["path"]: one for host in look.hosts.values() for one in host.get("volumes") or ()}
-    known = {one["path"] for one in look.cluster["volumes"]}
+    known = {posixpath.normpath(one["path"]) for one in look.cluster["volumes"] if one["path"]}
     for volume in look.cluster["volumes"]:
         size = (measured.get(volume["path"]) or {}).get("bytes")
         if volume["phase"] in ("Released", "Failed"):
@@ -395,7 +423,7 @@ def volumes(look: Look) -> Iterator[Finding]:
                           actual=in_words(size), path=volume["path"], command=f"sudo du -sh {volume['path']}")
     for host in look.hosts.values():
         for one in host.get("volumes") or ():
-            if one["path"] not in known:
+            if posixpath.normpath(one["path"]) not in known:
                 yield finding("LIVE-25", "volumes.orphans", Layer.NODE, None, one["path"], expected="a volume",
                               actual="none", size=in_words(one.get("bytes")), host=host.get("host", ""),
                               claim=f"{one.get('namespace', '')}/{one.get('claim', '')}".strip("/"),
@@ -459,9 +487,8 @@ def pod_finding(look: Look, pod: Facts) -> Finding | None:
         return None
     if pod["phase"] == "Failed":
         why = one_line(f"{pod['reason'] or 'failed'}: {pod['message']}".rstrip(": "))
-        workload = next((one for one in look.cluster["workloads"]
-                         if f"{one['kind']}/{one['name']}" == pod["workload"]), None)
-        if workload and workload["available"] >= workload["replicas"]:
+        beside = [one for one in look.cluster["pods"] if one["namespace"] == pod["namespace"]]
+        if replaced(pod, beside, look.cluster["workloads"]):
             return None  # Another stands in its place; the event tells of it.
         return of_pod(look, "LIVE-19", pod, Layer.NODE if pod["reason"] == "Evicted" else Layer.DEPLOYMENT, why=why,
                       actual=pod["reason"] or "Failed")
@@ -546,7 +573,7 @@ def container_finding(look: Look, pod: Facts, container: Facts) -> Finding | Non
     if container["state"] == "terminated" and container["exit_code"]:
         return crash(look, pod, container, values)
     if container["state"] == "running" and not container["ready"] and container["last"]["exit_code"] and \
-            look.now - (container["last"]["finished"] or 0) < 10 * STUCK_SECONDS:
+            not went_down(container["last"]) and look.now - (container["last"]["finished"] or 0) < 10 * STUCK_SECONDS:
         return crash(look, pod, container, values)
     return None
 
@@ -618,7 +645,8 @@ def restarts(look: Look, workload: str) -> Iterator[Finding]:
     for pod in look.pods_of(workload):
         for container in pod["containers"]:
             last = container["last"]
-            if container["ready"] and last["exit_code"] and look.now - (last["finished"] or 0) < RESTART_SECONDS:
+            if container["ready"] and last["exit_code"] and not went_down(last) and (
+                    look.now - (last["finished"] or 0) < RESTART_SECONDS):
                 reason = last["reason"] if last["reason"] not in ("", "Error") else "error"
                 yield finding("LIVE-20", f"workloads.{workload.partition('/')[2]}", Layer.APP, None,
                               f"pod {look.space}/{pod['name']}", expected="no restart", actual=container["restarts"],

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from enum import StrEnum
 from typing import Any
 
@@ -19,6 +20,9 @@ from ..codes import sentence
 from ..facts import KubeObject, ManifestFacts
 from ..model import Finding, Kind, Layer, Place, Report
 from ..spec import Container, Contract, Resource, Workload
+from .cluster import NETWORK, STUCK_SECONDS, VALUES
+from .node import CLOCK_SECONDS, EVICTION, that_count
+from .seen import ENDED, Live, replaced, went_down
 from .wording import moment
 
 Facts = Mapping[str, Any]
@@ -44,6 +48,23 @@ BAD = re.compile(r"level=(error|fatal)|\b[EF]\d{4} \d\d:|\b(panic|fatal|expired|
 
 DENIED = re.compile(r"ermission denied|EACCES|EPERM|cannot (write|read)", re.IGNORECASE)
 NO_SPACE = re.compile(r"no space left|ENOSPC", re.IGNORECASE)
+BROKEN_DISK = re.compile(r"input/output error|\bEIO\b|read-only file system|\bEROFS\b|structure needs cleaning",
+                         re.IGNORECASE)
+"""What programs are told by a disk that fails, and by the kernel that lets nobody write to it any more."""
+
+GIVEN = re.compile(rf"{VALUES.pattern}|required|missing|invalid|config|setting|environment|key|secret|"
+                   r"password|credential|token|login|auth", re.IGNORECASE)
+"""Words of a program that misses or refuses what it was given."""
+
+REACH = re.compile(rf"{NETWORK.pattern}|name or service not known|name resolution|timed? ?out|no answer|connect",
+                   re.IGNORECASE)
+PATH = re.compile(r"(/[\w./-]+)")
+
+WITHHELD = "logs, pages and messages"
+"""What the collector does not tell where it does not know what in it is secret."""
+
+NOT_ASKED = {"jsonl"}
+"""What the collector on the node tells and no rule here looks at."""
 
 
 class Stage(StrEnum):
@@ -62,6 +83,18 @@ STAGES = {
 }
 """The step at which a code shows; the others show in the last one."""
 
+CREATING = ("ContainerCreating", "PodInitializing", "")
+"""What a container waits for that nothing is wrong with."""
+
+BY_THE_NODE = {"Evicted", "Terminated", "NodeShutdown", "NodeLost", "Shutdown"}
+"""Reasons of pods that have ended by what happened to their node."""
+
+LISTS = {
+    Stage.APP: {"pods", "events", WITHHELD}, Stage.CONTAINER: {"pods", "Secrets", "ConfigMaps"},
+    Stage.RENDERING: {"services", "endpoints", "ConfigMaps", "deployments", "statefulsets", "daemonsets"},
+}
+"""Lists of the cluster without which nothing can be said of a step. The last one needs all."""
+
 RESTORE = {
     "en": "Git has it right ({place}), so it was changed on the cluster: `ansible-playbook site.yml -i {inventory}` "
           "puts it back.",
@@ -73,7 +106,8 @@ RESTORE = {
 class Step:
     """A step of the walk: what was looked at, whether a fault shows there, and what was seen.
 
-    ``verdict`` is ``well``, ``fault``, ``symptom`` (something shows, and its cause is elsewhere) or ``unknown``.
+    ``verdict`` is ``well``, ``fault``, ``symptom`` (something shows, and its cause is elsewhere) or ``unknown``
+    (nothing shows, and not all of it could be looked at).
     """
 
     stage: Stage
@@ -148,10 +182,18 @@ def diagnose(
 
 
 def unique(candidates: Iterator[Candidate]) -> list[Candidate]:
-    """The first of each key."""
+    """The first of each key. What several pods of a workload suffer from alike is told of the first."""
     found: dict[Key, Candidate] = {}
+    alike: dict[tuple[str, ...], Key] = {}
     for one in candidates:
-        found.setdefault(one.key, one)
+        if one.key in found:
+            continue
+        if one.key[0] in ("pod", "unready"):
+            # Numbers are times, and parts of names.
+            said = (one.finding.code, *one.key[:2], re.sub(r"\d+", "", one.finding.values.get("why", "")))
+            first = alike.setdefault(said, one.key)
+            one = one if first == one.key else replace(one, because=(*one.because, first))
+        found[one.key] = one
     return list(found.values())
 
 
@@ -161,12 +203,15 @@ def explained(candidates: Sequence[Candidate]) -> tuple[list[Candidate], dict[Ke
         other.key for wanted in one.because for other in candidates
         if other is not one and other.key[:len(wanted)] == wanted), None) for one in candidates}
 
+    order = [one.key for one in candidates]
+
     def root(key: Key) -> Key:
-        seen = {key}
-        while (above := causes[key]) is not None and above not in seen:
-            seen.add(above)
-            key = above
-        return key
+        way = [key]
+        while (above := causes[way[-1]]) is not None:
+            if above in way:  # they explain each other: one of them is told of all the same
+                return min(way[way.index(above):], key=order.index)
+            way.append(above)
+        return way[-1]
 
     roots = [one for one in candidates if root(one.key) == one.key]
     symptoms: dict[Key, list[Candidate]] = {}
@@ -196,8 +241,11 @@ def steps(look: Look, faults: Sequence[Fault], static_report: Report | None) -> 
     """The walk in its order."""
     found = []
     for stage in Stage:
-        mine = [one for one in faults if stage_of(one.finding) is stage]
-        shows = any(stage_of(symptom) is stage for one in faults for symptom in one.symptoms)
+        mine = [one for one in faults if stage_of(one.finding) is stage and one.finding.kind is not Kind.UNCHECKED]
+        shows = any(stage_of(symptom) is stage for one in faults for symptom in one.symptoms
+                    if symptom.kind is not Kind.UNCHECKED)
+        # An app that does not run says nothing itself.
+        shows = shows or (stage is Stage.APP and bool(faults) and look.app_is_down)
         looked, known = look.looked_at(stage, static_report)
         verdict = "fault" if mine else "symptom" if shows else "well" if known else "unknown"
         found.append(Step(stage, verdict, tuple(looked), tuple(
@@ -220,11 +268,68 @@ class Look:
         self.namespace = str(self.cluster.get("namespace") or getattr(environment, "namespace", "") or "default")
         self.host = str(live.get("server") or next(iter(self.nodes), next(iter(self.unreachable), "")))
         self.manifests = manifests
-        self.pods = [pod for pod in self.cluster.get("pods") or () if pod["namespace"] == self.namespace]
+        self.databases = Live(contract, {}).databases
+        # What the API server does not know is not there: that was read.
+        self.unread: Facts = {one["about"]: one["why"] for one in self.cluster.get("errors") or ()
+                              if one.get("kind") != "missing" and one["about"] not in NOT_ASKED}
+        self.there = [pod for pod in self.cluster.get("pods") or () if pod["namespace"] == self.namespace]
+        self.pods = [pod for pod in self.there if not pod.get("deleted")
+                     and not replaced(pod, self.there, self.cluster.get("workloads") or ())]
         self.processes = {one["id"]: one for node in self.nodes.values() for one in node.get("containers") or ()}
         self.workloads = {(one["kind"], one["name"]): one for one in self.cluster.get("workloads") or ()}
 
     # --- small questions ------------------------------------------------------------------------
+
+    def read(self, *lists: str) -> bool:
+        """Whether the cluster was read so far that what is not among the facts is not there."""
+        return not self.unread.keys() & set(lists)
+
+    def unknown(self, message: str) -> tuple[Key, ...]:
+        """The key of what could not be read, when a message is about something of that, or was not told."""
+        lists = {"secret": "Secrets", "configmap": "ConfigMaps", "persistentvolumeclaim": "claims"}
+        withheld = not message.strip() and not self.read(WITHHELD)
+        return (("unread", "(cluster)"),) if withheld or any(
+            word in message.lower() and not self.read(name) for word, name in lists.items()) else ()
+
+    def errors(self, host: str) -> dict[str, str]:
+        """What could not be looked at on a node, and why."""
+        node = self.nodes.get(host) or {}
+        found = {str(one["about"]): str(one["why"]) for one in node.get("errors") or ()}
+        if None in ((node.get("firewall") or {}).get("lets_pods_through") or {}).values() and not any(
+                re.search("iptables|firewall|nft", about) for about in found):
+            found["firewall"] = "nothing tells whether it lets pods through"
+        return found
+
+    def host_of(self, node: str) -> str:
+        """The host that a node of the cluster is; empty when it is not known."""
+        names = {str((facts.get("k3s") or {}).get("node_name") or ""): host for host, facts in self.nodes.items()}
+        if node in names:
+            return names[node]
+        alone = len(names) == 1 == len(self.cluster.get("nodes") or ()) and not (self.unreachable or self.failed)
+        return next(iter(names.values())) if alone else ""
+
+    def disk_of(self, pod: Facts, message: str) -> list[Key]:
+        """The disk of a pod's host, when a message speaks of it."""
+        return [self.on("disk", pod)] if NO_SPACE.search(message) or BROKEN_DISK.search(message) else []
+
+    def node_of(self, host: str) -> Facts:
+        """The node of the cluster that a host is."""
+        return next((one for one in self.cluster.get("nodes") or () if self.host_of(one["name"]) == host), {})
+
+    @property
+    def app_is_down(self) -> bool:
+        """Whether no pod of the app is ready."""
+        return self.api and self.read("pods") and not any(
+            pod["ready"] for pod in self.workload_pods(self.contract.app_workload))
+
+    @staticmethod
+    def its_node(pod: Facts) -> Key:
+        return ("node", pod["node"]) if pod.get("node") else ("node",)
+
+    def on(self, kind: str, pod: Facts) -> Key:
+        """The key of what a pod's host has, such as a disk; that of any host when its own is not known."""
+        host = self.host_of(str(pod.get("node") or ""))
+        return (kind, host) if host else (kind,)
 
     def kubectl(self, line: str) -> str:
         return f"sudo kubectl -n {self.namespace} {line}"
@@ -249,7 +354,7 @@ class Look:
 
     def workload_pods(self, workload: Workload) -> list[Facts]:
         wanted = f"{workload.kind}/{workload.name}"
-        return [pod for pod in self.pods if pod.get("workload") == wanted and not pod.get("deleted")]
+        return [pod for pod in self.pods if pod.get("workload") == wanted and pod.get("phase") not in ENDED]
 
     def inside(self, container: Facts) -> Facts:
         process: Facts = self.processes.get(container["id"]) or {}
@@ -275,18 +380,31 @@ class Look:
         if self.api:
             yield from self.ready_nodes()
             yield from self.system()
-            yield from self.secrets()
-            yield from self.settings()
-            yield from self.claims()
-            yield from self.missing_workloads()
-            yield from self.services()
-            yield from self.contexts()
-            for pod in self.pods:
-                if not pod.get("deleted"):
-                    yield from self.pod(pod)
-            yield from self.connections()
-            yield from self.pages()
+            yield from self.space()
         yield from self.not_looked_at()
+        yield from self.not_read()
+
+    def space(self) -> Iterator[Candidate]:
+        """The namespace and what is in it."""
+        phase = self.cluster.get("namespace_phase")
+        if phase not in ("Active", None):
+            command = f"sudo kubectl get namespace {self.namespace}"
+            actual = phase or "missing"
+            yield Candidate(("namespace",), self.make(
+                "FAULT-33", "cluster.namespace", Layer.DEPLOYMENT, None, f"Namespace {self.namespace}", command,
+                actual=actual), self.host, command, (f"Namespace {self.namespace}: {actual}",))
+            return
+        yield from self.secrets()
+        if self.read("ConfigMaps"):
+            yield from self.settings()
+        yield from self.claims()
+        yield from self.missing_workloads()
+        yield from self.services()
+        yield from self.contexts()
+        for pod in self.pods:
+            yield from self.pod(pod)
+        yield from self.connections()
+        yield from self.pages()
 
     def machines(self) -> Iterator[Candidate]:
         for host, why in self.unreachable.items():
@@ -298,26 +416,51 @@ class Look:
         storage = node.get("storage") or {}
         path = str(storage.get("path") or STORAGE)
         # The same file system may be mounted twice.
-        others = [one for one in node.get("disks") or () if one["mount"] != storage.get("mount")
+        carrying = [one for one in node.get("disks") or ()
+                    if one.get("carries", True) and one.get("filesystem") != "tmpfs"]
+        others = [one for one in carrying if one["mount"] != storage.get("mount")
                   and (one.get("bytes"), one.get("free")) != (storage.get("bytes"), storage.get("free"))]
+        # The kubelet stops taking pods, and ends some, long before nothing is left.
+        pressed = "DiskPressure" in (self.node_of(host).get("pressures") or ())
         places = [(path, storage.get("mount"), storage), *((one["mount"], one["mount"], one) for one in others)]
         for name, mount, one in places:
             free, total = one.get("free"), one.get("bytes")
             inodes, of = one.get("inodes_free"), one.get("inodes")
             full = free is not None and total and free < min(LITTLE_BYTES, total // 10)
             no_inodes = bool(of) and inodes is not None and inodes < max(10, of // 1000)
-            if not (full or no_inodes):
+            low = pressed and free is not None and total and free < total * EVICTION
+            few = pressed and inodes is not None and of and inodes < of * EVICTION
+            if not (full or no_inodes or low or few):
                 continue
             left = f"{free // 1024} KiB" if full and free is not None else f"{inodes} inodes"
+            if low and free is not None and not (full or no_inodes):
+                left = f"{free // 1024 ** 2} MiB ({free / total:.1%})"
             command = f"df -h {mount or name}; sudo du -xh -d1 {name} | sort -h | tail"
             seen = (f"{name} on {mount}: {left} free of {(total or 0) // 1024 ** 2} MiB ({one.get('filesystem', '')})",)
             yield Candidate(("disk", host, name), self.make(
                 "FAULT-05", "node.disk", Layer.NODE, None, f"{name} on {host}", command, actual=left), host, command,
                 seen)
 
+        yield from self.broken_disk(host, node, [path, *(one["mount"] for one in carrying)])
+
+    def broken_disk(self, host: str, node: Facts, places: Sequence[str]) -> Iterator[Candidate]:
+        """File systems that nobody may write to, and those that give errors."""
+        storage = node.get("storage") or {}
+        whys = {str(one["mount"]): f"{one['mount']} is mounted read-only" for one in node.get("disks") or ()
+                if one.get("read_only") and one["mount"] in places}
+        if "read-only" in str(storage.get("why")) and not whys:
+            whys[places[0]] = str(storage["why"])
+        whys |= {about: why for about, why in self.errors(host).items() if BROKEN_DISK.search(why)}
+        for name, why in whys.items():
+            command = "sudo journalctl -k -p warning -n 20 --no-pager"
+            yield Candidate(("disk", host, name), self.make(
+                "FAULT-36", "node.disk", Layer.NODE, None, f"{name} on {host}", command, why=short(why)), host, command,
+                (short(why),))
+
     def disk_that_others_speak_of(self) -> Iterator[Candidate]:
         """Where nobody could look at the disk itself."""
-        line = next((line for pod in self.pods for one in pod["containers"] for line in one.get("log") or ()
+        line = next((line for pod in self.pods if pod.get("phase") not in ENDED
+                     for one in pod["containers"] for line in one.get("log") or ()
                      if NO_SPACE.search(line) and not pod["ready"]), "")
         if line and not any(node.get("storage") for node in self.nodes.values()):
             command = f"df -h {STORAGE}"
@@ -327,8 +470,9 @@ class Look:
 
     def certificates(self, host: str, node: Facts) -> Iterator[Candidate]:
         now = float(node.get("now") or 0)
-        over = sorted((one for one in node.get("certificates") or () if (one.get("not_after") or now) < now),
-                      key=lambda one: (not one.get("served"), one["file"]))
+        # First those that everybody meets.
+        over = sorted((one for one in that_count(node.get("certificates") or ()) if not valid(one, now)),
+                      key=lambda one: (not one.get("served"), "/serving-" not in one["file"], one["file"]))
         if over:
             # The file that is served tells more than the port.
             first = next((one for one in over if not one.get("served") and "serving-kube-apiserver" in one["file"]),
@@ -337,17 +481,25 @@ class Look:
             if first.get("served"):
                 command = (f"openssl s_client -connect {first['file']} </dev/null 2>/dev/null"
                            " | openssl x509 -noout -enddate")
+            # By the controller's clock they may all be valid: then it is the node's that is wrong.
+            right = float(node.get("clock_reference") or now)
+            moved = abs(now - right) > CLOCK_SECONDS and all(valid(one, right) for one in over)
+            clause, layer, seen = "cluster.certificates", Layer.CLUSTER, list[str]()
+            if moved:
+                clause, layer, command = "node.clock", Layer.NODE, "timedatectl"
+                seen = [f"the clock of {host} says {moment(now)}; on the controller it is {moment(right)}"]
             yield Candidate(("certificate", host), self.make(
-                "FAULT-03", "cluster.certificates", Layer.CLUSTER, None, f"{first['file']} on {host}", command,
-                actual=moment(first["not_after"])), host, command,
-                tuple(f"{one['file']} ({one.get('subject', '')}): not after {moment(one['not_after'])}"
-                      for one in over))
+                "FAULT-03", clause, layer, None, f"{first['file']} on {host}", command, actual=span(first),
+                now=moment(now), unit=unit_of(node)), host, command,
+                (*seen, *(f"{one['file']} ({one.get('subject', '')}): {span(one)}" for one in over)))
 
     def k3s(self, host: str, node: Facts) -> Iterator[Candidate]:
         k3s = node.get("k3s") or {}
         if not k3s or (k3s.get("active") == "active" and k3s.get("sub") == "running"):
             return
-        unit = "k3s-agent" if k3s.get("role") == "agent" else "k3s"
+        if not k3s.get("active") and {"K3s", "systemctl show k3s"} & self.errors(host).keys():
+            return  # nobody told what it is like
+        unit = unit_of(node)
         state = f"{k3s.get('active') or 'unknown'} ({k3s.get('sub')})" if k3s.get("installed") else "not installed"
         command = f"sudo journalctl -u {unit} -n 30 --no-pager"
         log = tail([line for line in k3s.get("log") or () if BAD.search(line)])
@@ -356,24 +508,30 @@ class Look:
             because.append(("disk", host))
         if any("expired" in line for line in log):
             because.append(("certificate", host))
+        if k3s.get("role") == "agent" and k3s.get("active") != "inactive":
+            # It was not stopped by hand: it ends, or waits, for as long as it does not reach its server.
+            because += [(kind, self.host) for kind in ("machine", "k3s", "certificate", "api")]
+            because.append(("firewall", self.host, "input"))
         yield Candidate(("k3s", host), self.make(
-            "FAULT-02", "cluster.k3s", Layer.CLUSTER, None, f"{unit}.service on {host}", command, actual=state),
+            "FAULT-02", "cluster.k3s", Layer.CLUSTER, None, f"{unit}.service on {host}", command, actual=state,
+            unit=unit),
             host, command, (f"{unit}.service: {state}, {k3s.get('enabled') or 'not enabled'}", *log), tuple(because))
 
     def firewall(self, host: str, node: Facts) -> Iterator[Candidate]:
         firewall = node.get("firewall") or {}
         lets = firewall.get("lets_pods_through") or {}
-        for way in ("forward", "input"):
+        for way in dict.fromkeys(("forward", "input", *lets)):
             if lets.get(way) is not False:
                 continue
             eaten = [one for one in firewall.get("eaten") or () if one.get("way", way) == way]
             chain = str(eaten[0]["chain"]) if eaten else way.upper()
             table = str(eaten[0].get("table") or "filter") if eaten else "filter"
             rule = str(eaten[0].get("rule") or "its policy") if eaten else ", ".join(firewall.get("rejects") or ())
-            command = f"sudo iptables -t {table} -nvL {chain} --line-numbers"
-            undo = f"`sudo iptables -t {table} -D {rule[3:]}`" if rule.startswith("-A ") else "see the command"
+            iptables = str(eaten[0].get("program") or "iptables") if eaten else "iptables"
+            command = f"sudo {iptables} -t {table} -nvL {chain} --line-numbers"
+            undo = f"`sudo {iptables} -t {table} -D {rule[3:]}`" if rule.startswith("-A ") else "see the command"
             yield Candidate(("firewall", host, way), self.make(
-                "FAULT-06", "node.firewall", Layer.NODE, None, f"iptables {chain} on {host}", command, rule=rule,
+                "FAULT-06", "node.firewall", Layer.NODE, None, f"{iptables} {chain} on {host}", command, rule=rule,
                 undo=undo),
                 host, command, tuple(f"{one['journey']}: ends at {one['table']} {one['chain']} {one['rule']}"
                                      for one in eaten[:EVIDENCE_LINES]) or (rule,))
@@ -385,7 +543,8 @@ class Look:
                 undo="`sudo sysctl -w net.ipv4.ip_forward=1`"), host, command, ("net.ipv4.ip_forward = 0",))
 
     def folders(self, host: str, node: Facts) -> Iterator[Candidate]:
-        if (node.get("k3s") or {}).get("role") == "agent":
+        role = (node.get("k3s") or {}).get("role")
+        if role == "agent" or (role != "server" and host != self.host):
             return  # made where Observer is declared to run, on the server
         seen = node.get("folders") or {}
         for path, wanted in (self.contract.node.get("folders") or {}).items():
@@ -403,7 +562,9 @@ class Look:
                 command = f"stat -c '%u:%g %a %F' {path}" if one.get("exists") else f"ls -ld {path.rpartition('/')[0]}"
                 yield Candidate(("folder", path), self.make(
                     "FAULT-07", f"node.folders.{path}", Layer.NODE, None, f"{path} on {host}", command,
-                    expected=expected, actual=actual, mend=mend), host, command, (f"{path}: {actual}",))
+                    expected=expected, actual=actual, mend=mend), host, command, (f"{path}: {actual}",),
+                    # What a disk that fails does not show is not gone.
+                    () if one.get("exists") else (("disk", host),))
 
     def api_server(self) -> Iterator[Candidate]:
         whys = {host: str(((node.get("k3s") or {}).get("api") or {}).get("why") or "")
@@ -416,16 +577,18 @@ class Look:
             command = "sudo journalctl -u k3s -n 30 --no-pager"
             lines = (self.nodes.get(host, {}).get("k3s") or {}).get("log") or ()
             log = tail([line for line in lines if BAD.search(line)])
-            if "certificate has expired" in why or "expired" in why:
+            if over := re.search(r"expired(?: on (.+? UTC))?|not valid before (.+? UTC)", why):
                 yield Candidate(("certificate", host), self.make(
                     "FAULT-03", "cluster.certificates", Layer.CLUSTER, None, f"the API's certificate on {host}",
-                    "curl -sv https://127.0.0.1:6443 2>&1 | grep expire", actual="?"), host,
+                    "curl -sv https://127.0.0.1:6443 2>&1 | grep expire",
+                    actual=f"{over[2] or '?'} .. {over[1] or '?'}", now=moment(self.cluster.get("now")),
+                    unit="k3s"), host,
                     "curl -sv https://127.0.0.1:6443 2>&1 | grep expire", (why,))
             yield Candidate(("api", host), self.make(
                 "FAULT-04", "cluster.api", Layer.CLUSTER, None, host, command, why=short(why)), host, command,
                 (short(why), *log),
-                (("k3s", host), ("certificate", host), ("machine",), ("disk", host), ("firewall", host, "input"),
-                 ("k3s",), ("certificate",)))
+                (("k3s", host), ("certificate", host), ("machine", host), ("disk", host),
+                 ("firewall", host, "input")))
 
     def ready_nodes(self) -> Iterator[Candidate]:
         for node in self.cluster.get("nodes") or ():
@@ -433,13 +596,18 @@ class Look:
             if node["ready"] and not pressures:
                 continue
             command = f"sudo kubectl describe node {node['name']}"
-            why = short(node.get("why") or pressures)
-            because: list[Key] = [("k3s",), ("machine",), ("certificate",)]
-            if "DiskPressure" in pressures or NO_SPACE.search(why):
-                because.insert(0, ("disk",))
+            why = short((not node["ready"] and node.get("why")) or pressures or "it does not say why")
+            # Of a machine that could not be looked at nobody knows which node it is.
+            host = self.host_of(node["name"])
+            kinds = ["disk"] if node["ready"] else ["disk", "k3s", "machine", "certificate"]
+            because = [(kind, host) if host else (kind,) for kind in kinds
+                       if kind != "disk" or "DiskPressure" in pressures or (host and not node["ready"])]
+            if not node["ready"] and host != self.host:  # what is between it and the API
+                because += [("firewall", host), ("firewall", self.host)]
             yield Candidate(("node", node["name"]), self.make(
-                "FAULT-08", "cluster.node", Layer.CLUSTER, None, f"Node {node['name']}", command, why=why), self.host,
-                command, (f"Node {node['name']}: {why}",), tuple(because))
+                "FAULT-08", "cluster.node", Layer.NODE if node["ready"] else Layer.CLUSTER, None,
+                f"Node {node['name']}", command, why=why), self.host, command, (f"Node {node['name']}: {why}",),
+                tuple(because))
 
     def system(self) -> Iterator[Candidate]:
         """The provisioner, the controller that opens secrets, and the names."""
@@ -456,14 +624,24 @@ class Look:
             (("sealer",), "FAULT-12", "sealed-secrets", "", "sealed-secrets"),
             (("names",), "FAULT-13", "kube-system", "k8s-app=kube-dns", "Deployment kube-system/coredns"),
         ):
-            if ready(namespace, label):
+            if ready(namespace, label) or not self.read("pods"):
                 continue
             command = f"sudo kubectl -n {namespace} get deployments,pods -o wide"
-            states = [f"pod {pod['name']}: {pod['phase']}" for pod in every if pod["namespace"] == namespace
-                      and (not label or pod["labels"].get(label.partition("=")[0]) == label.partition("=")[2])]
+            mine = [pod for pod in every if pod["namespace"] == namespace
+                    and (not label or pod["labels"].get(label.partition("=")[0]) == label.partition("=")[2])]
+            states = [f"pod {pod['name']}: {pod['phase']}" for pod in mine]
             yield Candidate(key, self.make(code, "cluster.pods", Layer.CLUSTER, None, name, command), self.host,
                             command, tuple(states) or (f"{namespace}: no such pod",),
-                            (("disk",), ("node",), *((("firewall",),) if states else ())))
+                            (*map(self.its_node, mine), *(self.on(kind, pod) for pod in mine for kind in (
+                                "machine", "k3s", *(("disk",) if self.speaks_of_disk(pod) else ()))),
+                             *((("firewall",),) if states else ())))
+
+    def speaks_of_disk(self, pod: Facts) -> bool:
+        """Whether a pod says that a disk is what it suffers from."""
+        said = [str(pod.get("reason")), str(pod.get("message")), *self.events("Pod", pod["name"])]
+        for one in pod["containers"]:
+            said += [one["message"], one["last"]["message"], *one.get("log", ())]
+        return any(re.search("Evicted|disk", line) or self.disk_of(pod, line) for line in said)
 
     def secrets(self) -> Iterator[Candidate]:
         sealed = self.cluster.get("sealed_secrets") or {}
@@ -478,8 +656,10 @@ class Look:
                     command, (f"SealedSecret {name}: {short(one.get('why') or '')}",), (("sealer",),))
         there = self.cluster.get("secrets") or {}
         for name, wanted in self.contract.secrets.items():
-            missing = [key for key in wanted.required if key not in (there.get(name) or {}).get("keys", ())]
-            if not missing:
+            found = there.get(name) or {}
+            missing = [key for key in wanted.required
+                       if key not in found.get("keys", ()) or key in found.get("empty", ())]
+            if not missing or not self.read("Secrets"):
                 continue
             whole = name not in there
             command = self.kubectl("get sealedsecrets,secrets")
@@ -532,11 +712,18 @@ class Look:
 
     def claims(self) -> Iterator[Candidate]:
         classes = {one["name"] for one in self.cluster.get("storage_classes") or ()}
+        gone = {one["claim"]: one for one in self.cluster.get("volumes") or () if one.get("folder") is False}
         used = {name for pod in self.pods for name in pod.get("claims") or ()}
         there = {one["name"] for one in self.cluster.get("claims") or ()}
         for one in self.cluster.get("claims") or ():
             name = one["name"]
             said = self.events("PersistentVolumeClaim", name)
+            if one["phase"] == "Bound" and (volume := gone.get(f"{self.namespace}/{name}")):
+                command, why = f"ls -ld {volume['path']}", f"its folder {volume['path']} is gone"
+                yield Candidate(("claim", name), self.make(
+                    "FAULT-11", f"volumes.{name}", Layer.NODE, None, f"PersistentVolumeClaim {self.namespace}/{name}",
+                    command, actual="Bound", why=why), self.host, command, (f"{volume['name']}: {why}",),
+                    (("disk", self.host),))
             if one["phase"] == "Bound" or (one["phase"] == "Pending" and name not in used and not said):
                 continue
             subject, command = f"PersistentVolumeClaim {self.namespace}/{name}", self.kubectl(f"describe pvc {name}")
@@ -544,7 +731,7 @@ class Look:
             known = expected.storage_class if expected and expected.storage_class else "local-path"
             item = self.declared("PersistentVolumeClaim", name)
             seen = (f"{name}: {one['phase']}, StorageClass {one.get('class')}", *map(short, said[:1]))
-            if one.get("class") and one["class"] not in classes:
+            if one.get("class") and one["class"] not in classes and self.read("storage classes"):
                 yield Candidate(("claim", name), self.make(
                     "FAULT-09", f"volumes.{name}", Layer.DEPLOYMENT, item.locate(("spec", "storageClassName"))
                     if item else None, subject, command, expected=known, actual=one["class"]), self.host, command, seen)
@@ -552,9 +739,13 @@ class Look:
                 yield Candidate(("claim", name), self.make(
                     "FAULT-11", f"volumes.{name}", Layer.CLUSTER, None, subject, command, actual=one["phase"],
                     why=short(said[0]) if said else "no message tells why"), self.host, command, seen,
-                    (("provisioner",), ("disk",), ("node",)))
+                    # Where nothing is wrong with it, it waits for its pod to be given a node.
+                    (*((("provisioner",), ("disk",), ("node",)) if not said or re.search(
+                        "timeout|timed out|space|helper", said[0]) else ()), *(() if said else (
+                        ("pod", workload_of(pod), pod["name"], "place")
+                        for pod in self.pods if name in (pod.get("claims") or ())))))
         for name, resource in self.contract.resources.items():
-            if resource.type == "claim" and name not in there and self.workloads:
+            if resource.type == "claim" and name not in there and self.workloads and self.read("claims"):
                 command = self.kubectl("get pvc")
                 yield Candidate(("claim", name), self.make(
                     "FAULT-11", f"volumes.{name}", Layer.DEPLOYMENT, None,
@@ -566,6 +757,9 @@ class Look:
             one = self.workloads.get((workload.kind, workload.name))
             wanted = workload.replicas if workload.replicas is not None else 1
             if one is not None and (one.get("replicas") or not wanted):
+                yield from self.without_pods(workload, one)
+                continue
+            if not self.read(f"{workload.kind.lower()}s"):
                 continue
             command = self.kubectl("get deployments,statefulsets,pods")
             item = self.declared(workload.kind, workload.name)
@@ -576,12 +770,34 @@ class Look:
                 f"{workload.kind} {self.namespace}/{workload.name}", command, actual=actual), self.host, command,
                 (f"{workload.kind} {workload.name}: {actual}",))
 
+    def without_pods(self, workload: Workload, live: Facts) -> Iterator[Candidate]:
+        """A workload for which no pod is made, or that waits for one that does not end."""
+        now, mine = float(self.cluster.get("now") or 0), f"{workload.kind}/{workload.name}"
+        pods = [pod for pod in self.there if pod.get("workload") == mine]
+        going = [pod for pod in pods if pod.get("deleted")]
+        staying = [pod for pod in self.pods if pod.get("workload") == mine]
+        stuck = next((pod for pod in going if now - pod["deleted"] >= STUCK_SECONDS), None)
+        if len(staying) >= (live.get("replicas") or 0) or not self.read("pods") or (going and not stuck) or (
+                now - (live.get("created") or 0) < STUCK_SECONDS):
+            return
+        said = next((f"{one['reason']}: {one['message']}" for one in self.cluster.get("events") or ()
+                     if one["reason"] == "FailedCreate" and one["name"].startswith(workload.name)), "")
+        why = f"Pod {stuck['name']} has been ending for {now - stuck['deleted']:.0f} s" if stuck else short(
+            said or f"{len(staying)} of {live['replicas']} pods are there, and no message tells why")
+        command = self.kubectl(f"describe {workload.kind.lower()} {workload.name}")
+        yield Candidate(("workload", workload.name), self.make(
+            "FAULT-23", f"workloads.{workload.name}", Layer.CLUSTER if stuck else Layer.DEPLOYMENT, None,
+            f"{workload.kind} {self.namespace}/{workload.name}", command, why=why), self.host, command, (why,),
+            (("node",), ("machine",), ("k3s",), ("certificate",)))
+
     def services(self) -> Iterator[Candidate]:
         there = {one["name"]: one for one in self.cluster.get("services") or ()}
         for wanted in self.contract.services.values():
             one = there.get(wanted.name)
             subject = f"Service {self.namespace}/{wanted.name}"
             if one is None:
+                if not self.read("services"):
+                    return
                 command = self.kubectl("get services")
                 yield Candidate(("service", wanted.name), self.make(
                     "FAULT-32", f"services.{wanted.name}", Layer.DEPLOYMENT, None, subject, command), self.host,
@@ -637,16 +853,23 @@ class Look:
     def writing(self, workload: Workload, container: Container, pod: Facts, one: Facts) -> Iterator[Candidate]:
         refused = self.refused(one)
         live = self.workloads.get((workload.kind, workload.name)) or {}
-        differing = self.differing(workload, container, live)
-        for path, said in refused.items():
+
+        def differing(mount: str) -> list[tuple[str, object, object, tuple[str | int, ...]]]:
+            return self.differing(workload, container, live, mount)
+
+        # The widest of each volume: what lies below it is refused by the same.
+        for path in sorted(refused, key=len):
+            said = refused[path]
             mount, resource = self.behind(container, path)
             if resource is None:
                 continue
             if resource.type == "hostPath":
                 folder = str(resource.params.get("path") or mount)
-                yield self.unwritable(workload, container, folder, said, (("folder", folder),))
-            elif differing:
-                name, actual, expected, field_path = differing[0]
+                yield self.unwritable(workload, container, mount, folder, said, (
+                    ("folder", folder), ("context", workload.name), self.on("disk", pod)))
+            elif differs := next((item for item in differing(mount) if DENIED.search(said) or item[0] in (
+                    "volume", "readOnly")), None):
+                name, actual, expected, field_path = differs
                 place, right = self.in_git(workload.kind, workload.name, field_path, expected)
                 subject = f"{workload.kind} {self.namespace}/{workload.name}"
                 command = self.kubectl(
@@ -658,9 +881,12 @@ class Look:
                     where=place or subject), self.host, command,
                     tuple(list(refused.values())[:EVIDENCE_LINES - 1]) + self.owners(path, one), git_is_right=right)
             else:
-                yield self.unwritable(workload, container, path, said, (("disk",),))
+                # Without its spec nobody can tell it from a wrong context.
+                known = self.read(f"{workload.kind.lower()}s")
+                yield self.unwritable(workload, container, mount, path, said, (
+                    self.on("disk", pod), *(() if known else (("unread", "(cluster)"),))))
 
-    def differing(self, workload: Workload, container: Container, live: Facts) -> list[
+    def differing(self, workload: Workload, container: Container, live: Facts, mount: str) -> list[
             tuple[str, object, object, tuple[str | int, ...]]]:
         """What decides about writing and is not as the contract says: name, value, contract's value, field."""
         spec = ((live.get("spec") or {}).get("template") or {}).get("spec") or {}
@@ -672,6 +898,13 @@ class Look:
         own = (containers[index].get("securityContext") or {}) if containers else {}
         base: tuple[str | int, ...] = ("spec", "template", "spec")
         found: list[tuple[str, object, object, tuple[str | int, ...]]] = []
+        mounts = (containers[index].get("volumeMounts") or []) if containers else []
+        at = next((at for at, item in enumerate(mounts) if item.get("mountPath") == mount), None)
+        if mounts and at is None:
+            found.append(("volume", "none", container.volumes[mount].source, (*base, "containers", index,
+                                                                              "volumeMounts")))
+        elif mounts and at is not None and mounts[at].get("readOnly") and not container.volumes[mount].read_only:
+            found.append(("readOnly", True, False, (*base, "containers", index, "volumeMounts", at, "readOnly")))
         if workload.fs_group is not None and pod.get("fsGroup") != workload.fs_group:
             found.append(("fsGroup", pod.get("fsGroup"), workload.fs_group, (*base, "securityContext", "fsGroup")))
         for name in ("runAsUser", "runAsGroup"):
@@ -693,10 +926,10 @@ class Look:
         who = f"uid {uids[0]}, groups {', '.join(map(str, dict.fromkeys(groups)))}"
         return (f"{who}; the volume is {volume['uid']}:{volume['gid']} {volume['mode']}",) if volume else (who,)
 
-    def unwritable(self, workload: Workload, container: Container, path: str, said: str, because: tuple[Key, ...],
-                   ) -> Candidate:
+    def unwritable(self, workload: Workload, container: Container, mount: str, path: str, said: str,
+                   because: tuple[Key, ...]) -> Candidate:
         command = self.kubectl(f"exec {workload.kind.lower()}/{workload.name} -- ls -ldn {path}")
-        return Candidate(("owner", workload.name, path), self.make(
+        return Candidate(("owner", workload.name, mount), self.make(
             "FAULT-26", f"permissions.{workload.name}", Layer.NODE, None, path, command, container=container.name,
             why=short(said)), self.host, command, (short(said),), because)
 
@@ -712,47 +945,80 @@ class Look:
 
     def pod(self, pod: Facts) -> Iterator[Candidate]:
         name = pod["name"]
-        workload = str(pod.get("workload") or "").rpartition("/")[2] or name
+        workload = workload_of(pod)
         scheduled = (pod.get("conditions") or {}).get("PodScheduled") or {}
         said = self.events("Pod", name)
         command = self.kubectl(f"describe pod {name}")
         subject = f"Pod {self.namespace}/{name}"
         if scheduled.get("status") == "False":
-            because: list[Key] = [("claim", claim) for claim in pod.get("claims") or ()]
-            if re.search(r"taint|disk|memory", str(scheduled.get("message"))):
+            message = str(scheduled.get("message") or "")
+            because: list[Key] = [("claim", claim) for claim in pod.get("claims") or ()
+                                  if not message or re.search(r"volume|unbound", message, re.IGNORECASE)]
+            if re.search(r"taint|disk|memory|volume node affinity|unschedulable", message):
                 because += [("node",), ("disk",)]
             yield Candidate(("pod", workload, name, "place"), self.make(
                 "FAULT-22", f"workloads.{workload}", Layer.DEPLOYMENT, None, subject, command,
-                why=short(scheduled.get("message") or "no message tells why")), self.host, command,
-                (short(scheduled.get("message") or ""),), tuple(because))
+                why=short(message or "no message tells why")), self.host, command,
+                (short(message),), (*because, *self.unknown(message)))
             return
-        mounting = next((line for line in said if line.startswith(("FailedMount", "FailedAttachVolume"))), "")
-        creating = [one for one in pod["containers"] if one["reason"] in ("ContainerCreating", "PodInitializing")]
-        if creating and mounting:
+        below: tuple[Key, ...] = (
+            self.its_node(pod), *(self.on(kind, pod) for kind in ("disk", "k3s", "machine", "certificate")))
+        if pod.get("phase") == "Failed" and pod.get("reason"):
+            # The kubelet ended it, or did not take it.
+            layer = Layer.NODE if pod["reason"] in BY_THE_NODE else Layer.DEPLOYMENT
+            why = short(": ".join(filter(None, (pod["reason"], pod.get("message")))))
+            yield Candidate(("pod", workload, name, "ended"), self.make(
+                "FAULT-23", f"workloads.{workload}", layer, None, subject, command, why=why), self.host, command,
+                (why,), (*below, ("workload", workload)))
+            return
+        mounting = next((line for line in said if line.startswith(
+            ("FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox"))), "")
+        creating = [one for one in pod["containers"] if one["state"] == "waiting" and one["reason"] in CREATING]
+        told = [found for one in pod["containers"] for found in self.container(pod, workload, one, said)]
+        now = float(self.cluster.get("now") or 0)
+        waits = not (told or pod["ready"]) and now - (pod.get("created") or now) >= STUCK_SECONDS
+        if (creating and mounting) or waits:
+            last = max((one for one in self.cluster.get("events") or () if (one["kind"], one["name"]) == ("Pod", name)),
+                       key=lambda one: float(one.get("last") or 0), default=None)
+            why = short(mounting or (f"{last['reason']}: {last['message']}" if last else
+                                     f"it is {pod['phase']}, and no message tells why"))
+            layer = Layer.CLUSTER if why.startswith("FailedCreatePodSandBox") else Layer.DEPLOYMENT
+            # A mount that fails says what is missing, unless the kubelet did not get to know it.
+            general = not mounting or layer is Layer.CLUSTER or re.search("timed out|timeout|failed to sync", why)
             yield Candidate(("pod", workload, name, "mount"), self.make(
-                "FAULT-23", f"workloads.{workload}", Layer.DEPLOYMENT, None, subject, command, why=short(mounting)),
-                self.host, command, (short(mounting),),
-                (("disk",), ("secret",), ("variable",), ("claim",), ("folder",), ("node",)))
-        for one in pod["containers"]:
-            yield from self.container(pod, workload, one, said)
+                "FAULT-23", f"workloads.{workload}", layer, None, subject, command, why=why), self.host, command,
+                (why,), (*(below if general else self.disk_of(pod, why)), *self.unknown(why.partition(": ")[2]), *(
+                    (kind, name) for kind in ("sealed", "secret") for name in self.contract.secrets if name in why),
+                    *((("variable", workload),) if "configmap" in why.lower() else ()),
+                    *(("folder", path) for path in self.contract.node.get("folders") or {} if path in why),
+                    *((("firewall",),) if general else ()),
+                    *(("claim", claim) for claim in pod.get("claims") or () if not mounting or "pvc-" in why)))
+        yield from told
 
     def container(self, pod: Facts, workload: str, one: Facts, said: Sequence[str]) -> Iterator[Candidate]:
         reason = one["reason"]
         if one["state"] == "waiting" and reason in ("ErrImagePull", "ImagePullBackOff", "RegistryUnavailable",
                                                     "InvalidImageName", "ErrImageNeverPull"):
             yield self.image(pod, workload, one, said)
-        elif one["state"] == "waiting" and reason.startswith(("CreateContainer", "RunContainer")):
+        elif one["state"] == "waiting" and reason not in (*CREATING, "CrashLoopBackOff"):
             subject, command = f"Pod {self.namespace}/{pod['name']}", self.kubectl(f"describe pod {pod['name']}")
             yield Candidate(("pod", workload, pod["name"], "start"), self.make(
                 "FAULT-23", f"workloads.{workload}", Layer.DEPLOYMENT, None, subject, command,
                 why=short(f"{reason}: {one['message']}")), self.host, command, (short(f"{reason}: {one['message']}"),),
                 (*((kind, name) for kind in ("sealed", "secret") for name in self.contract.secrets
-                   if name in one["message"]), ("variable", workload), ("disk",)))
+                   if name in one["message"]), ("variable", workload), self.on("disk", pod),
+                 *self.unknown(one["message"])))
         elif reason == "CrashLoopBackOff" or (one["state"] == "terminated" and one["exit_code"]
                                               and pod["phase"] != "Succeeded"):
             yield self.crash(pod, workload, one)
         elif one["state"] == "running" and not one["ready"]:
-            yield from self.unready(pod, workload, one)
+            # Between two ends it runs for a moment, and says nothing of its own yet.
+            since = float(self.cluster.get("now") or 0) - (one["last"].get("finished") or 0)
+            if one["restarts"] and one["last"].get("exit_code") and since < 10 * STUCK_SECONDS and (
+                    not went_down(one["last"]) and not self.reasons(one)):
+                yield self.crash(pod, workload, one)
+            else:
+                yield from self.unready(pod, workload, one)
 
     def image(self, pod: Facts, workload: str, one: Facts, said: Sequence[str]) -> Candidate:
         image = one["image"]
@@ -778,7 +1044,9 @@ class Look:
                 git_is_right=item is not None and item.get(*field_path) != image)
         return Candidate(("image", workload), self.make(
             "FAULT-18", f"images.{workload}", Layer.NODE, None, pod.get("node") or self.host, command, actual=image,
-            why=short(NOISE.sub("", message))), self.host, command, seen, (("disk",), ("node",), ("names",)))
+            why=short(NOISE.sub("", message))), self.host, command, seen, (
+                *self.disk_of(pod, message), *((self.on("certificate", pod),) if "x509" in message else ()),
+                *self.unknown(message)))
 
     @staticmethod
     def index(item: KubeObject | None, name: str) -> int:
@@ -803,17 +1071,66 @@ class Look:
             return Candidate(("pod", workload, pod["name"], "memory"), self.make(
                 "FAULT-20", f"workloads.{workload}.resources", Layer.DEPLOYMENT, None, subject, command,
                 container=one["name"], actual=limit), self.host, command, seen)
-        because: list[Key] = [("variable", workload), ("secret",), ("setting",), ("stale", workload)]
-        if NO_SPACE.search(whole):
-            because.insert(0, ("disk",))
+        because = [*self.disk_of(pod, whole), *self.inputs(workload, one["name"], whole),
+                   *(() if last.get("message") else self.unknown(whole))]
         if DENIED.search(whole):
-            because += [("context", workload), ("folder",), ("owner", workload)]
+            because += self.places(workload, one["name"], whole)
         if one["name"] == self.contract.app.container and re.search(r"database|postgres", whole, re.IGNORECASE):
-            because += [("database-address",), ("pod", "postgres"), ("image", "postgres"), ("names",), ("firewall",)]
+            because += self.data(workload)
         return Candidate(("pod", workload, pod["name"], "crash"), self.make(
             "FAULT-21", f"workloads.{workload}", Layer.APP, None, subject, command, container=one["name"],
             actual=ended, why=short(line), where=self.build(subject.partition(" ")[0], workload, one["name"])),
             self.host, command, seen, tuple(because))
+
+    def inputs(self, workload: str, container: str, line: str = "") -> list[Key]:
+        """What gives a container its variables: Secrets, and settings that may be wrong or older. Nothing when a line
+        of it is about something else."""
+        known = next((one for owner, one in self.contract.containers()
+                      if (owner.name, one.name) == (workload, container)), None)
+        if known is None:
+            return [("secret",), ("sealed",)]
+        if line and not GIVEN.search(line) and not any(
+                name in line or self.setting_of(name) in line for name in known.variables):
+            return []
+        secrets = dict.fromkeys(source.partition("/")[2] for variable in known.variables.values()
+                                for source in variable.sources if source.startswith("Secret/"))
+        return [("variable", workload), ("stale", workload),
+                *((kind, name) for name in secrets for kind in ("secret", "sealed")),
+                *(("setting", name) for name in known.variables)]
+
+    def setting_of(self, variable: str) -> str:
+        """What a variable is set to, in whatever ConfigMap; its name, when that is too short to be known again."""
+        return next((values[variable] for values in (self.cluster.get("config_maps") or {}).values()
+                     if len(values.get(variable, "")) > 3), variable)
+
+    def places(self, workload: str, container: str, line: str) -> list[Key]:
+        """What decides about the paths that a line names."""
+        known = next((one for owner, one in self.contract.containers()
+                      if (owner.name, one.name) == (workload, container)), None)
+        found: list[Key] = [("context", workload)]
+        for path in PATH.findall(line):
+            mount, resource = self.behind(known, path) if known else ("", None)
+            found += [("folder", path), ("owner", workload, mount)]
+            if resource is not None:
+                found += [("folder", str(resource.params.get("path") or mount)), ("claim", resource.name)]
+        return found if PATH.search(line) else [*found, ("folder",), ("owner", workload)]
+
+    def data(self, workload: str) -> list[Key]:
+        """What keeps a workload from its database. One that is ready does not."""
+        found: list[Key] = [("firewall",), ("database-address",), ("names",), ("connect",), ("login",),
+                            ("stale", workload), ("disk",)]
+        for name, _ in self.databases:
+            found += [("service", one.name) for one in self.contract.services.values() if one.workload == name]
+            found += self.down(name)
+        return found
+
+    def down(self, name: str) -> list[Key]:
+        """What is wrong with a workload that has no ready pod."""
+        known = self.contract.workloads.get(name)
+        if known is None or any(pod["ready"] for pod in self.workload_pods(known)):
+            return []
+        return [*((kind, name) for kind in ("pod", "image", "workload", "unready")), ("node",), *(
+            ("claim", mount.source) for part in known.containers.values() for mount in part.volumes.values())]
 
     def memory(self, pod: Facts, container: str) -> str:
         live: Facts = next((one for (kind, name), one in self.workloads.items()
@@ -842,28 +1159,28 @@ class Look:
         subject = f"Pod {self.namespace}/{pod['name']}"
         command = self.kubectl(f"logs {pod['name']} -c {one['name']} --tail=20")
         log = tail([said(line) for line in one.get("log") or () if TELLING.search(line)])
-        below: list[Key] = [("disk",), ("context", workload), ("folder",), ("owner", workload), ("stale", workload),
-                            ("login",)]
-        data: list[Key] = [("firewall",), ("database-address",), ("pod", "postgres"), ("image", "postgres"),
-                           ("workload", "postgres"), ("service", "postgres"), ("names",), ("connect",), ("node",),
-                           ("login",), ("stale", workload), ("unready", "postgres"), *(
-                               ("claim", mount.source) for owner, container in self.contract.containers()
-                               if owner.name == "postgres" for mount in container.volumes.values())]
+        data = self.data(workload)
         where = self.build(str(pod.get("workload") or "").partition("/")[0], workload, one["name"])
         is_app = one["name"] == self.contract.app.container
+        whatever: list[Key] = [
+            self.on("disk", pod), self.its_node(pod), ("context", workload), ("folder",), ("owner", workload),
+            ("firewall",), *(data if is_app else ()), *self.inputs(workload, one["name"]),
+            *self.unknown("".join(one.get("log") or ()))]
         for number, reason in enumerate(self.reasons(one)):
-            because: list[Key] = [*below, *data, ("setting",)]
+            disk = self.disk_of(pod, reason)
             if reason.startswith("database"):
                 yield Candidate(("unready", workload, pod["name"], str(number)), self.make(
                     "FAULT-34", "ports.postgres", Layer.CLUSTER, None, f"the database of {subject}", command,
-                    why=short(reason)), self.host, command, (short(reason), *log), tuple(data))
+                    why=short(reason)), self.host, command, (short(reason), *log), (*disk, *data))
                 continue
-            if DENIED.search(reason):
-                path = re.search(r"(/[\w./-]+)", reason)
-                folder = path[1] if path else ""
-                because = [("folder", folder), ("owner", workload, folder), ("context", workload), ("disk",)]
-            elif NO_SPACE.search(reason):
-                because = [("disk",)]
+            # In its own words: what they are about may be its cause, and what it was given.
+            because: list[Key] = [*disk, *((*self.places(workload, one["name"], reason), self.on("disk", pod))
+                                           if DENIED.search(reason) or PATH.search(reason) else ())]
+            if not disk and not DENIED.search(reason):
+                because += self.inputs(workload, one["name"], reason)
+                because += data if REACH.search(reason) else ()
+            if reason.startswith("/ready answers"):
+                because = whatever  # it gives no reason
             yield Candidate(("unready", workload, pod["name"], str(number)), self.make(
                 "FAULT-24", f"workloads.{workload}", Layer.APP, None, subject, command, why=short(reason), where=where),
                 self.host, command, (*log, *map(short, self.events("Pod", pod["name"])[:1])), tuple(because))
@@ -873,7 +1190,7 @@ class Look:
             yield Candidate(("unready", workload, pod["name"]), self.make(
                 "FAULT-24", f"workloads.{workload}", Layer.APP, None, subject, command, why=short(why), where=where),
                 self.host, command, (*map(short, self.events("Pod", pod["name"])[:1]), *log),
-                tuple([*below, ("firewall",), *(data if is_app else [("node",)]), ("setting",)]))
+                tuple(whatever))
 
     # --- connections ----------------------------------------------------------------------------
 
@@ -886,7 +1203,11 @@ class Look:
                     if one["name"] != container.name:
                         continue
                     refusal = next((line for line in reversed((one.get("log") or ())[-10:]) if LOGIN.search(line)), "")
-                    if refusal and not pod["ready"]:
+                    # Of another cause that it names itself, the line is older.
+                    reasons = self.reasons(one)
+                    elsewhere = reasons and not any(reason.startswith("database") for reason in reasons)
+                    if refusal and not pod["ready"] and not elsewhere and (
+                            (workload.name, container.name) not in self.databases):
                         # The one with its password.
                         secret = min((variable for variable in container.variables.values() if any(
                             source.startswith("Secret/") for source in variable.sources)), default=None,
@@ -896,20 +1217,21 @@ class Look:
                         yield Candidate(("login",), self.make(
                             "FAULT-30", f"secrets.{name}", Layer.CONFIG, None,
                             f"Secret {self.namespace}/{name}", command, why=short(said(refusal))), self.host,
-                            command, (short(said(refusal)),), (("stale", workload.name), ("secret",), ("sealed",)))
+                            command, (short(said(refusal)),),
+                            (("stale", workload.name), ("secret", name), ("sealed", name)))
                     for address, tried in (self.inside(one).get("connects") or {}).items():
                         if not tried.get("ok"):
                             yield self.connection(workload, pod, one, address, str(tried.get("why") or ""))
 
     def connection(self, workload: Workload, pod: Facts, one: Facts, address: str, why: str) -> Candidate:
         host = address.partition(":")[0]
+        service = self.contract.services.get(host)
         command = self.kubectl("get networkpolicies,endpointslices -o wide")
         return Candidate(("connect", workload.name, address), self.make(
             "FAULT-34", "ports.postgres", Layer.CLUSTER, None, f"{address} from Pod {self.namespace}/{pod['name']}",
             command, why=short(why)), self.host, command, (f"{one['name']} to {address}: {short(why)}",),
-            (("firewall",), ("database-address",), ("pod", host), ("image", host), ("workload", host),
-             ("service", host), ("names",), ("unready", host), ("node",), ("claim",), ("disk",),
-             ("stale", workload.name)))
+            (("firewall",), ("database-address",), ("service", host), ("names",), ("disk",),
+             ("stale", workload.name, "address"), *self.down(service.workload if service else host)))
 
     def stale(self, workload: Workload, pod: Facts) -> Iterator[Candidate]:
         names = sorted({
@@ -919,12 +1241,15 @@ class Look:
         if names:
             kind = f"{workload.kind.lower()}/{workload.name}"
             command = self.kubectl(f"get pods -l app={workload.name} -o wide")
-            yield Candidate(("stale", workload.name), self.make(
+            about = "address" if any(name.endswith(("_HOST", "_PORT")) for name in names) else "other"
+            yield Candidate(("stale", workload.name, about), self.make(
                 "FAULT-29", f"environment.{names[0]}", Layer.DEPLOYMENT, None, f"Pod {self.namespace}/{pod['name']}",
                 command, actual=", ".join(names), workload=kind), self.host, command,
                 (f"{pod['name']} has another value of {', '.join(names)} than its source has now",),
                 (*(("database-address", name) for name in names), *(("setting", name) for name in names),
-                 ("variable", workload.name), ("sealed",), ("secret",)))
+                 ("variable", workload.name), *(
+                     key for name in workload.containers for key in self.inputs(workload.name, name)
+                     if key[0] in ("sealed", "secret"))))
 
     def pages(self) -> Iterator[Candidate]:
         """What the Service answers, when the pod behind it is ready."""
@@ -938,9 +1263,9 @@ class Look:
             yield Candidate(("page", name), self.make(
                 "FAULT-34", f"ports.{name}", Layer.CLUSTER, None, f"Service {self.namespace}/{name}", command,
                 why=short(said_)), self.host, command, (short(said_),),
-                (("service", name), ("firewall",), ("folder",), ("context",), ("owner",), ("disk",),
-                 ("database-address",), ("pod", "postgres"), ("image", "postgres"), ("workload",), ("node",),
-                 ("names",), ("connect",), ("unready",), ("login",)))
+                (("service", name), ("firewall",), ("node",), ("workload", name), *(
+                    (("unready", name), ("folder",), ("context", name), ("owner", name), *self.data(name))
+                    if page.get("status") else ())))
 
     def not_looked_at(self) -> Iterator[Candidate]:
         """What is not known, and is no symptom of what is."""
@@ -953,22 +1278,55 @@ class Look:
             yield Candidate(("unknown", "cluster"), self.make(
                 "FAULT-35", "cluster.api", Layer.CLUSTER, None, "the cluster", command,
                 why="nothing was collected from it"), self.host, command, (),
-                (("unknown",), ("k3s",), ("certificate",), ("api",), ("machine",)))
+                tuple((kind, self.host) for kind in ("unknown", "machine", "k3s", "certificate", "api")))
         if not (self.nodes or self.failed or self.unreachable):
             yield Candidate(("unknown", "node"), self.make(
                 "FAULT-35", "node", Layer.NODE, None, "the node", "uptime", why="nothing was collected from it"),
                 self.host, "uptime")
 
+    def not_read(self) -> Iterator[Candidate]:
+        """Parts that could not be looked at of what answers. What keeps a system from answering keeps it from these."""
+        kinds = ("machine", "disk", "k3s", "certificate", "api")
+        because: list[Key] = [(kind, self.host) for kind in kinds]
+        if all(about.startswith("log of ") for about in self.unread):  # those the API server gets from each node
+            because = [(kind,) for kind in (*kinds, "node", "firewall")]
+        if self.api and self.unread:
+            command = "sudo kubectl get --raw '/readyz?verbose'"
+            yield self.part("cluster", Layer.CLUSTER, "(cluster)", self.unread, self.host, command, because)
+        for host, node in self.nodes.items():
+            below: list[Key] = [("disk", host)]
+            if errors := self.errors(host):
+                yield self.part("node", Layer.NODE, f"({host})", errors, host,
+                                "sudo journalctl -k -p warning -n 20 --no-pager", below)
+            for one in node.get("containers") or ():
+                why = str((one.get("inside") or {}).get("why") or "")
+                if why and one.get("namespace") in (self.namespace, "", None):
+                    yield self.part("node", Layer.NODE, f"(Pod {self.namespace}/{one.get('pod')})",
+                                    {f"container {one.get('name')}": why}, host,
+                                    self.kubectl(f"describe pod {one.get('pod')}"), below)
+
+    def part(self, clause: str, layer: Layer, whose: str, unread: Facts, host: str, command: str,
+             because: Sequence[Key]) -> Candidate:
+        names = list(unread)
+        some = ", ".join(names[:EVIDENCE_LINES]) + (f" and {len(names) - EVIDENCE_LINES} more"
+                                                    if len(names) > EVIDENCE_LINES else "")
+        return Candidate(("unread", whose, names[0]), self.make(
+            "FAULT-35", f"check.{clause}", layer, None, f"{some} {whose}", command, why=short(unread[names[0]])),
+            host, command, tuple(f"{about}: {short(why)}" for about, why in unread.items()), tuple(because))
+
     # --- the walk -------------------------------------------------------------------------------
 
     def looked_at(self, stage: Stage, static_report: Report | None) -> tuple[list[str], bool]:
         """What a step of the walk looked at, and whether that says anything."""
-        own = [(pod, one) for pod in self.pods if not pod.get("deleted") for one in pod["containers"]]
+        own = [(pod, one) for pod in self.pods for one in pod["containers"]]
+        read = self.read(*LISTS.get(stage, ()))
         if stage is Stage.APP:
             pages = [f"{path} {page.get('status') or page.get('why')}"
                      for path, page in (self.cluster.get("http") or {}).items()]
+            logs = not any(about.startswith(f"log of {self.namespace}/") for about in self.unread)
             return [*pages, *(f"{pod['name']}: {one['state']}{' ' + one['reason'] if one['reason'] else ''}, "
-                              f"{one['restarts']} restarts" for pod, one in own)], bool(own)
+                              f"{one['restarts']} restarts" for pod, one in own)], bool(
+                                  own and read and logs and not self.app_is_down)
         if stage is Stage.CONTAINER:
             found = []
             for process in self.processes.values():
@@ -978,20 +1336,26 @@ class Look:
                     found.append(f"{process.get('name')}: uid {(process.get('uids') or ['?'])[0]}, "
                                  f"{len(process.get('environment') or {})} variables, "
                                  f"{len(process.get('mounts') or ())} mounts, {refused} writes refused")
-            return found, bool(found)
+            return found, bool(found) and read and not any(
+                "container" in about for host in self.nodes for about in self.errors(host)) and all(
+                (inside := self.inside(one)) and not inside.get("why")
+                for workload, container in self.contract.containers() for pod in self.workload_pods(workload)
+                for one in pod["containers"] if one["name"] == container.name and one["state"] == "running")
         if stage is Stage.RENDERING:
             if self.manifests is None:
                 return [], False
             broken = violations(static_report.findings) if static_report else []
             told = f", {len(broken)} violations of the contract" if static_report else ""
             return [f"{self.manifests.root}: {len(self.manifests.objects)} objects{told}",
-                    *(f"{one.place}: {one.code}" for one in broken[:EVIDENCE_LINES])], self.api
+                    *(f"{one.place}: {one.code}" for one in broken[:EVIDENCE_LINES])], self.api and read
         nodes = [f"{host}: K3s {(node.get('k3s') or {}).get('active') or 'unknown'}, "
                  f"{((node.get('storage') or {}).get('free') or 0) // 1024 ** 3} GiB free"
                  for host, node in self.nodes.items()]
         claims = self.cluster.get("claims") or ()
         bound = sum(one["phase"] == "Bound" for one in claims)
-        return [*nodes, *([f"{bound} of {len(claims)} claims Bound"] if self.api else [])], bool(nodes) and self.api
+        return [*nodes, *([f"{bound} of {len(claims)} claims Bound"] if self.api else [])], bool(
+            nodes and self.api) and not (self.unread or self.failed or self.unreachable or any(
+                map(self.errors, self.nodes)))
 
 
 # --- words ----------------------------------------------------------------------------------------
@@ -1005,6 +1369,25 @@ def said(line: str) -> str:
     found = (re.search(rf'"{name}": ?"((?:[^"\\]|\\.)*)', line) for name in ("level", "message"))
     words = [one[1].replace("\\n", " ").replace("\\", "") for one in found if one]
     return " ".join(" ".join(words).split()) or line
+
+
+def workload_of(pod: Facts) -> str:
+    """The name of what a pod belongs to; its own when that is nothing."""
+    return str(pod.get("workload") or "").rpartition("/")[2] or str(pod["name"])
+
+
+def unit_of(node: Facts) -> str:
+    return "k3s-agent" if (node.get("k3s") or {}).get("role") == "agent" else "k3s"
+
+
+def valid(certificate: Facts, now: float) -> bool:
+    return (certificate.get("not_before") or now) <= now + CLOCK_SECONDS and (
+        certificate.get("not_after") or now) >= now
+
+
+def span(certificate: Facts) -> str:
+    """From when until when it is valid."""
+    return f"{moment(certificate.get('not_before'))} .. {moment(certificate.get('not_after'))}"
 
 
 def short(line: str) -> str:

@@ -12,6 +12,11 @@ from ..model import Finding, Layer
 CONFIG_KINDS = ("ConfigMap", "Secret", "SealedSecret")
 CLUSTER_NAMESPACES = ("kube-system", "kube-public", "kube-node-lease", "default", "sealed-secrets")
 
+COMMANDS = {"packages": "ls -l /var/lib/dpkg/status", "services": "systemctl is-system-running",
+            "accounts": "ls -l /etc/passwd /etc/group", "firewall": "sudo iptables-save; sudo nft list tables",
+            "ports": "sudo ss -lntup", "files": "sudo ls -l /etc", "keys": "ls -l /etc/passwd"}
+"""What to type when a part of a node's state cannot be read."""
+
 
 def check_drift(host: str, facts: Mapping[str, Any]) -> Iterator[Finding]:
     """Findings of one host.
@@ -22,9 +27,11 @@ def check_drift(host: str, facts: Mapping[str, Any]) -> Iterator[Finding]:
         yield finding("DRIFT-20", "drift.baseline", Layer.NODE, None, host,
                       command="ansible-playbook site.yml -i inventories/<env>")
     for gap in facts.get("not_looked_at") or []:
-        yield finding("DRIFT-21", "drift.looked_at", Layer.CLUSTER if "cluster" in gap["about"] else Layer.NODE, None,
-                      host, about=gap["about"], why=gap["why"],
-                      command="systemctl status k3s" if "cluster" in gap["about"] else "sudo ls -ld " + gap["about"])
+        about, cluster = gap["about"], "cluster" in gap["about"] or gap["about"].startswith("/api")
+        yield finding("DRIFT-21", "drift.looked_at", Layer.CLUSTER if cluster else Layer.NODE, None, host, about=about,
+                      why=gap["why"], command=gap.get("command") or (
+                          f"sudo kubectl get --raw {about}" if about.startswith("/api") else
+                          "systemctl status k3s" if cluster else COMMANDS.get(about, f"sudo ls -ld {about}")))
     for one in facts.get("drift") or []:
         subject = one["subject"] if one["kind"] == "object" else f"{host}: {one['subject']}"
         yield finding(one["code"], f"drift.{one['kind']}", layer(one), None, subject,

@@ -16,7 +16,7 @@ from ..model import Finding, Kind
 from ..spec import ITEMS, Contract
 from .seen import Live, pod_runs, restarts
 from .steps import persisted
-from .wording import Text, age, both, moment
+from .wording import Text, age, both, few, moment
 
 DAY = 86400
 HELM_RELEASE = "helm.sh/release.v1"
@@ -127,8 +127,11 @@ def kept(seen: Live, result: Mapping[str, Any] | None) -> dict[str, Any]:
         return condition(text, True, both(
             f"Step 5 on {when}: nothing lost of {result.get('files_before', '?')} files, ready again in {seconds} s",
             f"{when} Step 5: 파일 {result.get('files_before', '?')}개 손실 없음, {seconds}초 내 복구"))
-    lost = "; ".join(map(str, result.get("lost") or ())) or str(result.get("why") or "")
-    return condition(text, False, both(f"Step 5 on {when}: {lost}", f"{when} Step 5: {lost}"), ask)
+    bad = [*(result.get("lost") or ()), *(result.get("failed") or ()), *([result["why"]] if result.get("why") else [])]
+    said = few(bad or list(result.get("unread") or ()))
+    # What could not be compared may well be there.
+    return condition(text, False if bad or not result.get("unread") else None, both(
+        f"Step 5 on {when}: {said['en']}", f"{when} Step 5: {said['ko']}"), ask)
 
 
 def healthy(seen: Live) -> dict[str, Any]:

@@ -8,13 +8,14 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..model import ContractError, Finding, Layer, Report
+from ..model import ContractError, Finding, Kind, Layer, Report
 from ..report import from_json, render
 from ..report.words import LANGUAGES
+from .steps_of import living, step_of
 
 KEPT = 50
 STAMP = "%Y%m%dT%H%M%SZ"
@@ -26,6 +27,8 @@ FILES = (("report.json", "json", "en"), ("report.junit.xml", "junit", "en"), ("r
 
 LARGEST = 32 * 1024 * 1024
 """Bytes of a report that are read."""
+
+AREAS = {"NODE": "node", "BACKUP": "node", "DRIFT": "drift", "REPO": "repository", "PERSIST": "persistence"}
 
 HALF_MADE = 3600
 """Seconds after which nobody works on a report any more."""
@@ -46,20 +49,45 @@ def folder_of(inventory: str, top: str | Path | None = None) -> Path:
     return Path(top) / (re.sub(r"[^\w.-]+", "_", inventory).strip(".") or "default")
 
 
-def identity(finding: Finding) -> tuple[str, str, str, str]:
+def identity(finding: Finding) -> tuple[str, ...]:
     """By what a finding is the same one as in another report: no lines of files, no names that are new each time."""
-    return finding.code, finding.clause, POD.sub("", finding.subject), str(finding.layer)
+    marks = (f"{name}={POD.sub('', value)}" for name, value in finding.marks.items())
+    return finding.code, finding.clause, POD.sub("", finding.subject), str(finding.layer), *marks
 
 
 def area(finding: Finding) -> str:
     """The kind of place (``Report.places``) that has to be looked at to find this again."""
     prefix = finding.code.partition("-")[0]
-    if prefix in ("NODE", "DRIFT", "REPO"):
-        return {"NODE": "node", "DRIFT": "drift", "REPO": "repository"}[prefix]
+    if prefix in AREAS:
+        return AREAS[prefix]
     if prefix in ("LIVE", "FAULT", "STEP", "EXT"):
         return "cluster"
     return {Layer.APP: "app", Layer.IMAGE: "app", Layer.NODE: "node", Layer.CLUSTER: "cluster"}.get(
         finding.layer, "manifests")
+
+
+def looked(finding: Finding, report: Report) -> bool:
+    """Whether a report would have the finding, if it were still true: its place was looked at (of a node, the same
+    one), and nothing that could not be checked there hides it."""
+    kind, host = area(finding), finding.values.get("seen_on", "")
+    if not any(one == kind and host in ("", path) for one, path in report.places):
+        return False
+    return not any(hides(one, finding) for one in report.findings if one.kind is Kind.UNCHECKED)
+
+
+def hides(gap: Finding, finding: Finding) -> bool:
+    """Whether nobody would see a finding because of something else that could not be checked."""
+    if gap.code == "STEP-02":
+        return gap.values.get("step") == step_of(finding)
+    if not (living(gap) or gap.code.startswith("DRIFT")) or area(gap) != area(finding):
+        return False
+    if gap.values.get("seen_on") != finding.values.get("seen_on"):
+        return False
+    about = gap.values.get("about", gap.subject)
+    if about.startswith("log of "):
+        return step_of(finding) == "step_2"
+    # What could not be tried in one container keeps nothing else from being seen.
+    return finding.subject in about if "(Pod " in about else True
 
 
 def compared(report: Report, before: Report | None) -> dict[str, Any]:
@@ -67,20 +95,29 @@ def compared(report: Report, before: Report | None) -> dict[str, Any]:
 
     What was found then and was not looked at now is not mended: it is ``unseen``. Waived findings are left out.
     """
-    now = {identity(one): one for one in report.findings if not one.waiver}
+    now = grouped(report)
     if before is None:
         return {"since": None, "new": [], "mended": [], "unseen": [], "unchanged": 0, "why": ""}
-    then = {identity(one): one for one in before.findings if not one.waiver}
-    looked = {kind for kind, _ in report.places}
-    gone = [one for key, one in then.items() if key not in now]
+    then = grouped(before)
+    # Of several that nothing tells apart, as many are new or gone as there are more or fewer.
+    gone = [one for key, some in then.items() for one in some[len(now.get(key, ())):]]
     return {
         "since": before.date.isoformat(),
-        "new": [brief(one) for key, one in now.items() if key not in then],
-        "mended": [brief(one) for one in gone if area(one) in looked],
-        "unseen": [brief(one) for one in gone if area(one) not in looked],
-        "unchanged": sum(key in then for key in now),
+        "new": [brief(one) for key, some in now.items() for one in some[len(then.get(key, ())):]],
+        "mended": [brief(one) for one in gone if looked(one, report)],
+        "unseen": [brief(one) for one in gone if not looked(one, report)],
+        "unchanged": sum(min(len(some), len(then.get(key, ()))) for key, some in now.items()),
         "why": "",
     }
+
+
+def grouped(report: Report) -> dict[tuple[str, ...], list[Finding]]:
+    """The findings that count, by what they are the same by."""
+    found: dict[tuple[str, ...], list[Finding]] = {}
+    for one in report.findings:
+        if not one.waiver:
+            found.setdefault(identity(one), []).append(one)
+    return found
 
 
 def brief(finding: Finding) -> dict[str, Any]:
@@ -88,19 +125,24 @@ def brief(finding: Finding) -> dict[str, Any]:
     from ..codes import sentence
 
     return {"code": finding.code, "subject": finding.subject, "severity": str(finding.severity),
-            "kind": str(finding.kind), "layer": str(finding.layer), "clause": finding.clause,
+            "kind": str(finding.kind), "layer": str(finding.layer), "clause": finding.clause, "marks": finding.marks,
             "text": {language: sentence(finding, "message", language) for language in LANGUAGES}}
 
 
-def load_last(folder: Path) -> tuple[Report | None, str]:
-    """The newest report that can be read, and a sentence about a newer one that cannot; empty when all is well."""
+def load_last(folder: Path, same: Callable[[Report], bool] = lambda _: True) -> tuple[Report | None, str]:
+    """The newest report that can be read, and a sentence about a newer one that cannot; empty when all is well.
+
+    :param same: whether a report is of the same system. An inventory's name may be another one's, too.
+    """
     why = ""
     for path in reversed(kept(folder)):
         file = path / "report.json"
         try:
             if file.stat().st_size > LARGEST:
                 raise ContractError(f"{file} has more than {LARGEST} bytes.", "Remove it.")
-            return from_json(file.read_text(encoding="utf-8"), str(file)), why
+            report = from_json(file.read_text(encoding="utf-8"), str(file))
+            if same(report):
+                return report, why
         except ContractError as error:
             why = why or str(error)
         except (OSError, UnicodeDecodeError) as error:
@@ -170,6 +212,6 @@ def placed(made: Path, folder: Path, name: str) -> Path:
 
 
 def last_persistence(before: Report | None) -> Mapping[str, Any] | None:
-    """The last result of Step 5 that a report has told of."""
+    """The last result of Step 5 that a report has told of, in which pods were deleted."""
     found = (before.facts if before else {}).get("persistence")
-    return found if isinstance(found, Mapping) and found.get("date") else None
+    return found if isinstance(found, Mapping) and found.get("date") and found.get("deleted") else None

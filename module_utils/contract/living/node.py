@@ -10,6 +10,7 @@ import posixpath
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 from ..checks.subject import declared, finding
@@ -43,7 +44,13 @@ INVENTORIES = {"production": "prod"}
 """Environments whose inventory has another name."""
 
 JOURNEYS = {"a pod to the API": "Pod→API 서버", "a pod to a pod": "Pod→Pod", "a pod to a Service": "Pod→Service",
-            "a pod to the world": "Pod→외부", "the world's answer to a pod": "외부→Pod 응답"}
+            "a pod to the world": "Pod→외부", "the world's answer to a pod": "외부→Pod 응답",
+            "the node to a pod": "노드→Pod", "another node's tunnel": "다른 노드의 터널(8472/udp)",
+            "another node to the kubelet": "다른 노드→kubelet(10250/tcp)",
+            "another node to the API": "다른 노드→API 서버(6443/tcp)",
+            "the tunnel to another node": "다른 노드로의 터널(8472/udp)",
+            "a pod of another node to a pod": "다른 노드의 Pod→Pod",
+            "a pod to a pod of another node": "Pod→다른 노드의 Pod"}
 """What the collector calls journeys of packets, in Korean."""
 
 SCALES = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "": 1}
@@ -137,7 +144,8 @@ def request(contract: Contract, environment: Environment | None, **more: object)
     return {
         "storage_path": disk.get("path"), "storage_free": quantity(disk["free"]) if "free" in disk else None,
         "folders": list(contract.node.get("folders") or {}), "secret_names": secret_names(contract),
-        "containers": [{"name": container.name, "namespace": namespace, "tasks": tasks(contract, container)}
+        "containers": [{"name": container.name, "namespace": namespace, "tasks": tasks(contract, container),
+                        "variables": told_variables(contract, container)}
                        for _, container in contract.containers() for namespace in namespaces],
         **{key: value for key, value in more.items() if value is not None},
     }
@@ -146,6 +154,17 @@ def request(contract: Contract, environment: Environment | None, **more: object)
 def secret_names(contract: Contract) -> list[str]:
     """Patterns of variables whose values stay on the node: every key of every Secret."""
     return sorted({key for secret in contract.secrets.values() for key in (*secret.required, *secret.optional)})
+
+
+def told_variables(contract: Contract, container: Container) -> dict[str, list[str]]:
+    """Variables whose values may leave the node, with the values that are right where the contract says which: those
+    that it declares to come from somewhere else than a Secret."""
+    patterns = secret_names(contract)
+    paths = {folder.variable: folder.path for folder in contract.paths.values()}
+    return {one.name: [paths[one.name]] if one.name in paths else [value for value in (one.value, *one.values) if value]
+            for one in container.variables.values()
+            if one.sources and not any(source.startswith("Secret/") for source in one.sources)
+            and not any(fnmatchcase(one.name, pattern) for pattern in patterns)}
 
 
 def tasks(contract: Contract, container: Container) -> dict[str, Any]:
@@ -210,7 +229,7 @@ def check_node(contract: Contract, facts: Facts, environment: Environment | None
 
 
 def everything(looked: Looked) -> Iterator[Finding]:
-    for check in (folders, room, k3s, certificates, clock, firewall, unread):
+    for check in (folders, room, k3s, certificates, clock, firewall, backups, unread):
         yield from check(looked)
     for running in looked.running():
         for inner in (permissions, mounts, writing, variables, network, health, database):
@@ -253,13 +272,17 @@ def room(looked: Looked) -> Iterator[Finding]:
         yield finding("NODE-06", "node.disk", Layer.NODE, None, looked.name, expected="writable",
                       actual=storage["why"], path=storage["path"], related=related,
                       command=f"findmnt -T {shlex.quote(storage['path'])}" if not missing else looked.provision)
-    wanted, free = facts.get("storage_free"), storage.get("free")
-    sizes = [one["bytes"] for one in facts.get("volumes", ())]
-    # Volumes that could not be counted in time are taken for enough.
-    if looked.carries and wanted and free is not None and None not in sizes and free + sum(sizes) < wanted:
+    wanted = facts.get("storage_free")
+    enough, there = roomy(facts, wanted) if looked.carries and wanted else (True, 0)
+    if enough is False:
         yield finding("NODE-04", "node.disk", Layer.NODE, None, looked.name, expected=size(wanted),
-                      actual=size(free + sum(sizes)), path=storage["path"], related=related,
+                      actual=size(there), path=storage["path"], related=related,
                       command=f"sudo du -xh --max-depth=2 {shlex.quote(storage.get('mount') or '/')} | sort -h | tail")
+    elif enough is None and storage.get("free") is not None:
+        yield finding("NODE-50", "node.disk", Layer.NODE, None, looked.name, expected=size(wanted),
+                      actual=f"{size(there)} are free or counted in volumes, {size(wanted)} are asked for, and not all "
+                      "volumes could be counted in time", about=f"room for volumes in {storage['path']}",
+                      related=related, command=f"sudo du -xsh {shlex.quote(storage['path'])}")
     for disk in facts.get("disks", ()):
         if not disk["carries"] or disk["filesystem"] == "tmpfs":
             continue
@@ -274,6 +297,15 @@ def room(looked: Looked) -> Iterator[Finding]:
                 yield finding("NODE-05", "node.disk", Layer.NODE, None, looked.name, expected=f"{EVICTION:.0%}",
                               actual=f"{unit} ({free_of / of:.1%})", path=disk["mount"],
                               command=f"sudo {show} --max-depth=2 {shlex.quote(disk['mount'])} | sort -h | tail")
+
+
+def roomy(facts: Facts, wanted: float) -> tuple[bool | None, int]:
+    """Whether there is the room that is asked for, and how many bytes are known to be free or held by volumes, which
+    are part of it. None: that depends on volumes that could not be counted in time, or nobody knows what is free."""
+    free = (facts.get("storage") or {}).get("free")
+    sizes = [one.get("bytes") for one in facts.get("volumes") or ()]
+    there = (free or 0) + sum(one for one in sizes if one is not None)
+    return (None if free is None or (None in sizes and there < wanted) else there >= wanted), there
 
 
 def k3s(looked: Looked) -> Iterator[Finding]:
@@ -312,11 +344,15 @@ def last_line(log: Sequence[str]) -> str:
     return log[-1][:LAST_CHARACTERS] if log else ""
 
 
+def that_count(certificates: Iterable[Facts]) -> list[Facts]:
+    """Certificates without those that a component makes for itself at its start, which are of nobody's concern."""
+    return [one for one in certificates if not str(one.get("issuer") or "").startswith("localhost-ca@")]
+
+
 def certificates(looked: Looked) -> Iterator[Finding]:
     """Certificates that are not valid at the node's own time, and those that soon are not."""
     now = looked.facts["now"]
-    # Those that a component makes for itself at its start are of nobody's concern.
-    known = [one for one in looked.facts.get("certificates", ()) if not one["issuer"].startswith("localhost-ca@")]
+    known = that_count(looked.facts.get("certificates", ()))
     expired = [one for one in known if one["not_after"] <= now]
     early = [one for one in known if one["not_before"] > now + CLOCK_SECONDS]
     soon = [one for one in known if now < one["not_after"] <= now + SOON_SECONDS]
@@ -361,14 +397,23 @@ def firewall(looked: Looked) -> Iterator[Finding]:
     for way, code in (("input", "NODE-19"), ("forward", "NODE-20")):
         eaten = [one for one in found.get("eaten", ()) if one["way"] == way]
         if eaten:
+            peers = [f" ({one['peer']})" if one.get("peer") else "" for one in eaten]
             yield finding(code, "node.firewall", Layer.NODE, None, looked.name, expected="ACCEPT",
-                          actual=f"iptables -t {eaten[0]['table']} {eaten[0]['rule']}",
-                          journey=", ".join(one["journey"] for one in eaten),
-                          journey_ko=", ".join(JOURNEYS.get(one["journey"], one["journey"]) for one in eaten),
+                          actual=f"{eaten[0].get('program', 'iptables')} -t {eaten[0]['table']} {eaten[0]['rule']}",
+                          journey=", ".join(one["journey"] + peer for one, peer in zip(eaten, peers, strict=True)),
+                          journey_ko=", ".join(JOURNEYS.get(one["journey"], one["journey"]) + peer
+                                               for one, peer in zip(eaten, peers, strict=True)),
                           command=looked.provision)
     if found.get("ip_forward") is False:
         yield finding("NODE-21", "node.firewall", Layer.NODE, None, looked.name, expected=1, actual=0,
                       command="sudo sysctl -w net.ipv4.ip_forward=1")
+
+
+def backups(looked: Looked) -> Iterator[Finding]:
+    """Backups that are late, fail or cannot read their repository."""
+    for one in (looked.facts.get("backup") or {}).get("wrong", ()):
+        yield finding("BACKUP-01", "node.backup", Layer.NODE, None, looked.name, expected="in time", actual=one["why"],
+                      job=one["job"], command=f"journalctl -u observer-backup-{one['job']} -n 50")
 
 
 def unread(looked: Looked) -> Iterator[Finding]:

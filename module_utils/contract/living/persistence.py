@@ -8,6 +8,7 @@ from typing import Any
 from ..checks import finding
 from ..model import Finding, Layer
 from ..spec import Contract
+from .wording import few
 
 CLAUSE = "persistence.pods"
 
@@ -29,15 +30,21 @@ def request(contract: Contract, namespace: str) -> dict[str, Any]:
 
 
 def check_persistence(result: Mapping[str, Any] | None, namespace: str) -> Iterator[Finding]:
-    """Findings of a result: of what was lost, or of why nobody knows (``why``, and ``deleted`` when it began)."""
+    """Findings of a result: of what was lost, did not come back or could not be compared, or of why nobody knows
+    (``why``)."""
     if result is None:
         return
+    look = f"sudo kubectl -n {namespace} get pods,events"
     if why := result.get("why"):
-        code, layer = ("PERSIST-02", Layer.CLUSTER) if result["deleted"] else ("PERSIST-03", Layer.CLUSTER)
-        yield finding(code, CLAUSE, layer, None, namespace, actual="not ready" if result["deleted"] else "not tried",
-                      expected="ready again", reason=why,
-                      command=f"sudo kubectl -n {namespace} get pods,events")
-    elif lost := result["lost"]:
-        more = f" and {len(lost) - 5} more" if len(lost) > 5 else ""
-        yield finding("PERSIST-01", CLAUSE, Layer.DEPLOYMENT, None, namespace, actual="; ".join(lost[:5]) + more,
-                      expected="nothing lost", command=f"sudo kubectl -n {namespace} get pvc,pv")
+        yield finding("PERSIST-03", CLAUSE, Layer.CLUSTER, None, namespace, actual="not tried", expected="ready again",
+                      reason=why, command=look)
+    if lost := result.get("lost"):
+        yield finding("PERSIST-01", CLAUSE, Layer.DEPLOYMENT, None, namespace, expected="nothing lost",
+                      actual=few(lost, result.get("lost_count"))["en"],
+                      command=f"sudo kubectl -n {namespace} get pvc,pv")
+    if failed := result.get("failed"):
+        yield finding("PERSIST-02", CLAUSE, Layer.CLUSTER, None, namespace, actual="not ready", expected="ready again",
+                      reason=few(failed)["en"], command=look)
+    if unread := result.get("unread"):
+        yield finding("PERSIST-04", CLAUSE, Layer.DEPLOYMENT, None, namespace, actual=few(unread)["en"],
+                      expected="compared", command=look)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..spec import Contract
@@ -11,6 +12,9 @@ from .wording import both
 NOT_SEEN = both("not looked at", "확인하지 않음")
 NO_POD = both("no pod", "Pod 없음")
 STATE, NAME, ITEM, RESULT = both("State", "상태"), both("Name", "이름"), both("Item", "항목"), both("Result", "결과")
+
+UNSEEN = 255
+"""What stands in the place of an exit code that nobody saw."""
 
 ENDED = ("Succeeded", "Failed")
 """Phases of pods that will not run again; what they belong to makes others."""
@@ -85,6 +89,40 @@ class Live:
     def volume_of(self, claim: str) -> Mapping[str, Any] | None:
         """The volume that a claim of the app's namespace is bound to."""
         return next((one for one in self.listed("volumes") if one.get("claim") == f"{self.namespace}/{claim}"), None)
+
+
+def went_down(ended: Mapping[str, Any]) -> bool:
+    """Whether a container ended with its machine, and not by itself: nobody was there to see its exit code.
+
+    That is how containerd tells of it after a reboot or a power cut.
+
+    :param ended: the ``last`` of a container.
+    """
+    return ended.get("reason") == "Unknown" and ended.get("exit_code") == UNSEEN
+
+
+def replaced(pod: Mapping[str, Any], pods: Iterable[Mapping[str, Any]], workloads: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether a pod has ended and nobody waits for it: it has done its work, or what it belongs to has others for it.
+    Kubernetes keeps such pods (evicted, a node's shutdown, a failed try of a Job) until there are thousands.
+
+    :param pods: all of its namespace.
+    :param workloads: of its namespace, as far as they are known.
+    """
+    if pod.get("phase") != "Failed":
+        return pod.get("phase") == "Succeeded"
+    mine = str(pod.get("workload") or "")
+    kind, _, name = mine.partition("/")
+    if kind == "Job":
+        # A CronJob's Jobs are named after it and the minute.
+        made = re.sub(r"-\d{8,}$", "", name)
+        return any(other.get("phase") != "Failed" and (other.get("created") or 0) >= (pod.get("created") or 0)
+                   and re.sub(r"-\d{8,}$", "", str(other.get("workload") or "").partition("Job/")[2]) == made
+                   for other in pods)
+    known = next((one for one in workloads if f"{one.get('kind')}/{one.get('name')}" == mine), None)
+    wanted = int((known or {}).get("replicas") or 0) if known else 1
+    others = [other for other in pods if other.get("workload") == mine and not other.get("deleted")
+              and other.get("phase") not in ENDED]
+    return not mine or int((known or {}).get("available") or 0) >= wanted or len(others) >= wanted
 
 
 def ready_count(pod: Mapping[str, Any]) -> str:

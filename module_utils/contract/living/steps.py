@@ -38,6 +38,7 @@ from .wording import (
     both,
     cells_of,
     chapter,
+    few,
     held,
     judged,
     marked,
@@ -189,7 +190,7 @@ def step_2(seen: Live, found: Sequence[Finding]) -> dict[str, Any]:
                 str(one.get("state")) + (f": {one['reason']}" if one.get("reason") else "")),
                 age(seen.since(one.get("started"))), ended or "-", str(one.get("image") or "-")])
             if (one.get("name") in known and not over) or one.get("log"):
-                logs.append([name, str(one.get("name")), *log_cells(one.get("log"))])
+                logs.append([name, str(one.get("name")), *log_cells(log_of(one))])
     events = event_table(seen)
     tables = [
         table(both("Conditions", "Conditions"), ["Pod", both("Conditions", "상태 조건")], conditions),
@@ -211,11 +212,17 @@ def step_2(seen: Live, found: Sequence[Finding]) -> dict[str, Any]:
 
 def log_cells(lines: Sequence[str] | None) -> list[Cell]:
     """How many lines of a log were read, its errors, and those of the KIS API."""
-    if not lines:
+    if lines is None:
         return [held(None, NOT_SEEN), "-", "-"]
     own, outside, read = errors(lines)
     return [str(read), marked(Verdict.RESERVED if own else Verdict.PASS, str(own)),
             marked(Verdict.RESERVED if outside else Verdict.PASS, str(outside))]
+
+
+def log_of(container: Mapping[str, Any]) -> Sequence[str] | None:
+    """The lines of a container's log that were read, maybe none; None when it was not read."""
+    lines: Sequence[str] = container.get("log") or ()
+    return lines if lines or container.get("log_read") else None
 
 
 def errors(lines: Sequence[str] | None) -> tuple[int, int, int]:
@@ -397,9 +404,11 @@ def step_5(
 ) -> dict[str, Any]:
     """What was there before and after the pods were deleted; not asked for, the date of the last time it was."""
     title = both("Step 5: data survives the pods", "Step 5: 데이터 영속성 검증 (Pod 삭제 -> 재생성)")
+    notes: list[Text] = []
     if result is None:
-        notes: list[Text] = [both("The pods were not deleted this time; ask for it by name.",
-                                  "이번에는 Pod를 삭제하지 않았다. 명시적으로 요청해야 실행한다.")]
+        notes.append(both("The pods were not deleted this time; ask for it by name.",
+                          "이번에는 Pod를 삭제하지 않았다. 명시적으로 요청해야 실행한다."))
+    if result is None or not result.get("deleted"):
         if last:
             well = persisted(last)
             notes.append(both(
@@ -407,13 +416,12 @@ def step_5(
                 f"마지막 실행 {moment(last.get('date'))}: {'데이터 손실 없음' if well else '실패'}."))
         else:
             notes.append(both("It was never asked for from here.", "여기서 실행한 기록이 없다."))
+    if result is None:
         return chapter("step_5", title, judged([held(None)], found), [], notes, found)
     rows: list[list[Cell]] = [[both("When", "실행 일시"), moment(result.get("date"))]]
     if why := result.get("why"):
-        rows.append([RESULT, held(False if result.get("deleted") else None, str(why))])
-    deleted = result.get("deleted")
-    rows.append([both("Deleted pods", "삭제한 Pod"), ", ".join(map(str, deleted)) if isinstance(deleted, list) else
-                 both("deleted, and not ready again", "삭제 후 복구되지 않음") if deleted else "-"])
+        rows.append([RESULT, held(None, str(why))])
+    rows.append([both("Deleted pods", "삭제한 Pod"), ", ".join(map(str, result.get("deleted") or ())) or "-"])
     if result.get("started"):
         rows.append([both("New pods", "재생성된 Pod"), ", ".join(map(str, result["started"]))])
     if result.get("seconds") is not None:
@@ -426,27 +434,33 @@ def step_5(
         rows.append([both("Rows before / after", "DB 행 수 (전 / 후)"),
                      held(None if before is None or after is None else after >= before, f"{before} / {after}")])
         lost = list(map(str, result.get("lost") or ()))
-        rows.append([both("Lost", "손실"), held(not lost, "; ".join(lost) or both("nothing", "없음"))])
+        rows.append([both("Lost", "손실"),
+                     held(not lost, few(lost, result.get("lost_count")) if lost else both("nothing", "없음"))])
+    if failed := result.get("failed"):
+        rows.append([both("Did not come back", "복구되지 않음"), held(False, few(failed))])
+    if unread := result.get("unread"):
+        rows.append([both("Not compared", "비교하지 못함"), held(None, few(unread))])
+    if rewritten := result.get("rewritten"):
+        rows.append([both("Written anew or taken away", "재작성 또는 제거됨"),
+                     marked(Verdict.RESERVED, few(rewritten, result.get("rewritten_count")))])
     for page, said in (result.get("health") or {}).items():
-        body = said if isinstance(said, str) else json.dumps(said, ensure_ascii=False)
-        well = said.get("status") == 200 if isinstance(said, Mapping) and isinstance(said.get("status"), int) else True
-        rows.append([both(f"{page} afterwards", f"{page} 재확인"), held(well, body[:SHOWN_BODY])])
+        rows.append([both(f"{page} afterwards", f"{page} 재확인"), held(True, str(said)[:SHOWN_BODY])])
     tables = [table(both("Deleted and made again", "Pod 삭제 -> 재생성"), [ITEM, RESULT], rows)]
-    return chapter("step_5", title, judged(cells_of(*tables), found), tables, (), found)
+    return chapter("step_5", title, judged(cells_of(*tables), found), tables, notes, found)
 
 
 def total(rows: object) -> int | None:
     """Rows of a database: of all tables, when they are told by table."""
     if isinstance(rows, Mapping):
-        return sum(int(count) for count in rows.values())
+        return sum(int(count) for count in rows.values() if count is not None)
     return int(rows) if isinstance(rows, int) else None
 
 
 def persisted(result: Mapping[str, Any]) -> bool:
-    """Whether nothing was lost in a Step 5."""
+    """Whether nothing was lost in a Step 5, and all was compared."""
     before, after = total(result.get("rows_before")), total(result.get("rows_after"))
-    return not result.get("why") and not result.get("lost") and bool(result.get("deleted")) and (
-        before is None or (after is not None and after >= before))
+    bad = any(result.get(name) for name in ("why", "lost", "failed", "unread"))
+    return not bad and bool(result.get("deleted")) and (before is None or (after is not None and after >= before))
 
 
 # --- Step 6 -----------------------------------------------------------------------------------------
@@ -461,14 +475,14 @@ def step_6(seen: Live, found: Sequence[Finding]) -> dict[str, Any]:
             rows.append([workload, held(False if seen.answers else None, NO_POD), *["-"] * 5])
         for pod, inside in pods:
             said = (inside.get("inside") or {}).get("postgres") or {}
-            log = next((one.get("log") for one in pod.get("containers") or () if one.get("name") == container), None)
+            log = next((log_of(one) for one in pod.get("containers") or () if one.get("name") == container), None)
             own, _, read = errors(log)
             answer = held(None, NOT_SEEN) if not said else held(
                 bool(said.get("ready")), str(said.get("version") or said.get("why") or ""))
             rows.append([
                 str(pod.get("name")), held(pod_runs(pod), f"{ready_count(pod)} {status_of(pod)}"), str(restarts(pod)),
                 age(seen.since(pod.get("created"))), answer, size(said.get("size_bytes")),
-                held(None, NOT_SEEN) if not log else marked(
+                held(None, NOT_SEEN) if log is None else marked(
                     Verdict.RESERVED if own else Verdict.PASS, both(f"{own} in {read} lines", f"{read}줄 중 {own}건"))])
     workload, container = seen.app
     reach: list[list[Cell]] = []
@@ -512,7 +526,7 @@ def summary(
     for name in seen.contract.secrets:
         row = secrets[name]
         rows.append([both(f"Secret {name}", f"{name} 존재"), shown(judged(row, ())),
-                     f"{row[2]} keys" if row[2] != "-" else ""])
+                     both(f"{row[2]} key{'' if row[2] == '1' else 's'}", f"키 {row[2]}개") if row[2] != "-" else ""])
     why = {str(one["id"]): first_reason(one) for one in made}
     if "step_3" in by_name:
         rows.append(["Health Check 200 OK", shown(by_name["step_3"]), why["step_3"]])

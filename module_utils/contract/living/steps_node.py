@@ -8,7 +8,7 @@ from typing import Any
 
 from ..model import Finding
 from ..spec import Contract
-from .node import quantity
+from .node import quantity, roomy
 from .seen import NO_POD, NOT_SEEN, STATE, Live, covering, pod_runs, status_of
 from .wording import Cell, Text, Verdict, both, cells_of, chapter, held, judged, marked, size, table
 
@@ -46,14 +46,13 @@ def node_rows(seen: Live, node: Mapping[str, Any]) -> list[list[Cell]]:
     if (disk := contract.node.get("disk")) and (here or node.get("volumes")):
         storage = node.get("storage") or {}
         free, wanted_room = storage.get("free"), node.get("storage_free") or quantity(str(disk["free"]))
-        sizes = [one.get("bytes") for one in node.get("volumes") or ()]
-        # What the volumes hold already is part of what was asked for; what could not be counted in time is enough.
-        taken = None if None in sizes else sum(one for one in sizes if one is not None)
+        enough, there = roomy(node, wanted_room)
+        whole = None not in [one.get("bytes") for one in node.get("volumes") or ()]
+        taken = f"{'' if whole else '>= '}{size(there - (free or 0))}"
         rows.append([both("Free disk", "노드 디스크 여유"), f"df -h {disk['path']}",
                      both(f"{size(wanted_room)} or more with the volumes", f"볼륨 포함 {size(wanted_room)} 이상 여유"),
-                     held(None if free is None else taken is None or free + taken >= wanted_room,
-                          NOT_SEEN if free is None else both(f"{size(free)} free, {size(taken)} in volumes",
-                                                             f"{size(free)} 여유, 볼륨 {size(taken)}"))])
+                     held(enough, NOT_SEEN if free is None else both(f"{size(free)} free, {taken} in volumes",
+                                                                     f"{size(free)} 여유, 볼륨 {taken}"))])
         rows.append([both("Where volumes are", "PVC 실제 저장 위치"), f"ls {disk['path']}",
                      both("a folder for each PVC", "PVC별 디렉토리 존재"),
                      held(storage.get("exists"), both(f"{len(node.get('volumes') or ())} folders",
@@ -77,9 +76,9 @@ def node_rows(seen: Live, node: Mapping[str, Any]) -> list[list[Cell]]:
                      if clock is False else both("the node cannot say", "노드에서 확인 불가"))])
     through = (node.get("firewall") or {}).get("lets_pods_through") or {}
     known = [through.get("input"), through.get("forward")]
+    lets = False if False in known else None if None in known else True
     rows.append([both("Firewall", "방화벽"), "iptables -S", both("lets pods through", "Pod 트래픽 허용"),
-                 held(None if None in known else all(known), NOT_SEEN if None in known
-                      else both("lets them through", "허용") if all(known)
+                 held(lets, NOT_SEEN if lets is None else both("lets them through", "허용") if lets
                       else both("eats pod traffic", "Pod 트래픽 차단"))])
     return rows
 

@@ -10,7 +10,7 @@ STEPS = ("step_1", "step_2", "step_3", "step_4", "step_5", "step_6", "node")
 LIVING = ("NODE", "LIVE", "FAULT", "PERSIST", "STEP")
 """Prefixes of the codes that say how a living system is."""
 BY_CODE = {
-    "node": ("LIVE-01", "LIVE-02", "LIVE-03", "LIVE-04", "LIVE-05", "LIVE-06", "NODE-0", "NODE-1", "NODE-2", "NODE-50"),
+    "node": ("LIVE-01", "LIVE-02", "LIVE-03", "LIVE-04", "LIVE-05", "LIVE-06", "NODE-0", "NODE-1", "NODE-2", "NODE-5"),
     "step_1": ("LIVE-07", "LIVE-11", "LIVE-2", "LIVE-30", "LIVE-41", "LIVE-42"),
     "step_2": ("LIVE-1", "LIVE-20", "LIVE-31", "LIVE-32", "LIVE-37", "LIVE-38", "LIVE-39", "LIVE-40", "NODE-37",
                "NODE-38"),

@@ -36,9 +36,13 @@ REASONS = 3
 class Asked:
     """What a report is made of.
 
+    :ivar inventory: its name, or its path: with what a report has to agree to be of the same system.
     :ivar live: ``nodes`` (NodeFacts by host) and ``cluster`` (ClusterFacts).
+    :ivar hosts: all that there should be facts of.
+    :ivar namespace: of the app, also when the cluster does not say it.
     :ivar findings: those of the living system.
     :ivar drift: findings of what nobody declared; None when it was not looked for.
+    :ivar drift_hosts: on which hosts it was looked for; None: on all.
     :ivar persistence: result of Step 5; None when it was not asked for.
     :ivar manifests, beside, app: what is compared as files, besides.
     :ivar repository: checkout in which a Helm chart is looked for.
@@ -48,8 +52,11 @@ class Asked:
     contract: Path
     inventory: str
     live: Mapping[str, Any]
+    hosts: Sequence[str] = ()
+    namespace: str = ""
     findings: Sequence[Finding] = ()
     drift: Sequence[Finding] | None = None
+    drift_hosts: Sequence[str] | None = None
     persistence: Mapping[str, Any] | None = None
     manifests: Path | None = None
     beside: Sequence[Path] = ()
@@ -71,19 +78,20 @@ def verified(asked: Asked, now: datetime.datetime) -> Report:
                       root=asked.root)
     manifests = rendered(request, lambda: None) if asked.manifests else None
     rest = loaded(request)
-    last = asked.persistence or last_persistence(asked.before)
+    before = last_persistence(asked.before)
+    # A try in which nothing was deleted proves nothing, and takes no proof away.
+    last = asked.persistence if asked.persistence and asked.persistence.get("deleted") else before
 
     def told(found: Sequence[Finding]) -> list[dict[str, Any]]:
-        return chapters(rest.contract, asked.live, found, persistence=asked.persistence,
-                        last=last_persistence(asked.before))
+        return chapters(rest.contract, asked.live, found, persistence=asked.persistence, last=before)
 
-    own = [*asked.findings, *(asked.drift or ())]
+    own = [*asked.findings, *(asked.drift or ()), *unseen(asked)]
     own += unexplained(told(own), own, rest.contract.waivers)
     facts: dict[str, Any] = dict(asked.extra)
     if last:
         facts["persistence"] = dict(last)
     report = check(rest.contract, app=rest.app, images=rest.images, manifests=manifests, more=[*rest.more, *own],
-                   live=live_layers(asked.live), now=now, places=[*seen(asked), *rest.places], facts=facts)
+                   live=live_layers(asked), now=now, places=[*seen(asked), *rest.places], facts=facts)
     facts = {**report.facts, "steps": told(report.findings)}
     if asked.gates:
         facts["gates"] = gates(
@@ -100,22 +108,52 @@ def verified(asked: Asked, now: datetime.datetime) -> Report:
     return replace(report, facts={**report.facts, "history": history})
 
 
-def live_layers(live: Mapping[str, Any]) -> set[Layer]:
-    """What of the living system answered."""
-    answers = ((live.get("cluster") or {}).get("api") or {}).get("answers")
-    return {*([Layer.NODE] if live.get("nodes") else []), *([Layer.CLUSTER] if answers else [])}
+def live_layers(asked: Asked) -> set[Layer]:
+    """What of the living system answered; of the nodes, all."""
+    nodes, answers = looked_at(asked), ((asked.live.get("cluster") or {}).get("api") or {}).get("answers")
+    return {*([Layer.NODE] if nodes and nodes >= set(asked.hosts) else []), *([Layer.CLUSTER] if answers else [])}
+
+
+def looked_at(asked: Asked) -> set[str]:
+    """Hosts that there are facts of."""
+    return {str(host) for host, facts in (asked.live.get("nodes") or {}).items() if facts}
+
+
+def drift_looked_for(asked: Asked) -> set[str]:
+    """Hosts on which drift was looked for."""
+    if asked.drift is None:
+        return set()
+    return {*asked.hosts, *looked_at(asked)} if asked.drift_hosts is None else set(asked.drift_hosts)
+
+
+def unseen(asked: Asked) -> Iterator[Finding]:
+    """Of every host that should have been looked at and was not."""
+    ping = "ansible {} -m ansible.builtin.ping -i " + asked.inventory
+    for host in asked.hosts:
+        code = "NODE-59" if host not in looked_at(asked) else \
+            "DRIFT-29" if asked.drift is not None and host not in drift_looked_for(asked) else ""
+        if code:
+            yield finding(code, "check.node" if code == "NODE-59" else "drift.looked_at", Layer.NODE, None,
+                          f"node {host}", expected="looked at", actual="not looked at", seen_on=host,
+                          command=ping.format(host))
+
+
+def system(asked: Asked) -> list[tuple[str, str]]:
+    """Whose report this is, as places: what another report has to have in common to be compared with."""
+    namespace = asked.namespace or str((asked.live.get("cluster") or {}).get("namespace") or "")
+    return [("inventory", asked.inventory), *([("namespace", namespace)] if namespace else [])]
 
 
 def seen(asked: Asked) -> Iterator[tuple[str, str]]:
     """What was looked at. A cluster that did not answer was not."""
-    yield "inventory", asked.inventory
-    for host in asked.live.get("nodes") or ():
-        yield "node", str(host)
+    yield from system(asked)
+    yield from (("node", host) for host in sorted(looked_at(asked)))
     cluster = asked.live.get("cluster") or {}
     if (cluster.get("api") or {}).get("answers"):
         yield "cluster", str(cluster.get("namespace") or "")
-    if asked.drift is not None:
-        yield "drift", asked.inventory
+    yield from (("drift", host) for host in sorted(drift_looked_for(asked)))
+    if asked.persistence and asked.persistence.get("deleted"):
+        yield "persistence", asked.inventory
 
 
 def unexplained(

@@ -127,6 +127,12 @@ def size(count: float | None) -> str:
     return f"{text}{UNITS[unit]}" if unit else f"{int(value)} B"
 
 
+def few(names: Sequence[object], count: int | None = None, most: int = 5) -> dict[str, str]:
+    """The first of some names, and how many more there are; ``count`` when not all are in ``names``."""
+    said, more = "; ".join(map(str, names[:most])), (len(names) if count is None else count) - len(names[:most])
+    return both(f"{said} and {more} more", f"{said} 외 {more}건") if more > 0 else both(said, said)
+
+
 def moment(epoch: float | None) -> str:
     """A time in UTC, to the minute."""
     if epoch is None:

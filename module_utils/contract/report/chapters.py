@@ -20,6 +20,10 @@ Key = tuple[str, str, str, str]
 """Code, clause, subject and layer of a finding."""
 
 
+Marks = frozenset[tuple[str, str]]
+"""What tells findings of one key apart (``Finding.marks``)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Cell:
     """A text, with a verdict or none."""
@@ -88,7 +92,7 @@ class Changes:
     unseen: tuple[Change, ...]
     unchanged: int
     why: str
-    keys: frozenset[Key]
+    keys: frozenset[tuple[Key, Marks]]
     """Of what is new."""
 
 
@@ -119,6 +123,12 @@ def key(value: Mapping[str, Any]) -> Key:
     """By what a report finds one of its findings."""
     code, clause, subject, layer = (str(value.get(name)) for name in ("code", "clause", "subject", "layer"))
     return code, clause, subject, layer
+
+
+def marks(value: Any) -> Marks:  # noqa: ANN401
+    """Read from a report's facts, too, where they may have another form."""
+    known = value if isinstance(value, Mapping) else {}
+    return frozenset((str(name), str(one)) for name, one in known.items())
 
 
 def grid(value: Any, told: Told) -> Grid | None:  # noqa: ANN401
@@ -165,7 +175,7 @@ def changes_of(value: Any, told: Told) -> Changes | None:  # noqa: ANN401
     since, unchanged = value["since"], value.get("unchanged")
     return Changes(
         since if isinstance(since, str) else "", new, mended, unseen, unchanged if isinstance(unchanged, int) else 0,
-        told(value.get("why") or ""), frozenset(map(key, parts[0] or ())))
+        told(value.get("why") or ""), frozenset((key(one), marks(one.get("marks"))) for one in parts[0] or ()))
 
 
 def changes(value: Sequence[Mapping[str, Any]], told: Told) -> tuple[Change, ...]:

@@ -156,7 +156,7 @@ def quoted(text: str) -> str:
 
 def fingerprint(finding: Finding) -> str:
     """The same when lines move or sentences change."""
-    text = json.dumps([finding.code, finding.clause, finding.subject, finding.layer])
+    text = json.dumps([finding.code, finding.clause, finding.subject, finding.layer, *sorted(finding.marks.items())])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

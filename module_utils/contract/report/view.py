@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from ..classes import dataclass
 from ..model import SEVERITIES, Clause, Finding, Kind, Place, Report, Severity
-from .chapters import Changes, Chapter, Gate, Key, changes_of, chapters_of, gates_of
+from .chapters import Changes, Chapter, Gate, Key, changes_of, chapters_of, gates_of, marks
 from .words import LANGUAGES, Words
 
 Part = Literal["title", "message", "remedy"]
@@ -227,7 +227,7 @@ class View:
         """Whether a finding was not in the last report."""
         if not self.changes or not self.changes.since or finding.waiver:
             return False
-        return key_of(finding) in self.changes.keys
+        return (key_of(finding), marks(finding.marks)) in self.changes.keys
 
     def about(self, chapter: Chapter) -> tuple[tuple[int, Finding], ...]:
         """The findings about a step, with their numbers."""

@@ -85,6 +85,7 @@ def test_mirror_is_laid_out_as_the_release_pages(tmp_path: Path, architecture: s
     files = {
         "k3s": [binary], "airgap-images": [f"k3s-airgap-images-{architecture}.tar.zst", "k3s-images.txt"],
         "sealed-secrets": ["kubeseal"], "sealed-secrets-manifests": ["controller.yaml", "sealed-secrets-2.18.0.tgz"],
+        "restic": [f"restic_0.18.0_linux_{architecture}.bz2"],
     }
     for part, names in files.items():
         paths[part] = tmp_path / part
@@ -102,6 +103,9 @@ def test_mirror_is_laid_out_as_the_release_pages(tmp_path: Path, architecture: s
     seal = target / "bitnami-labs/sealed-secrets/releases/download/v0.36.0"
     assert (seal / f"kubeseal-0.36.0-linux-{architecture}.tar.gz").is_file()
     subprocess.run(["sha256sum", "--check", "--quiet", "sealed-secrets_0.36.0_checksums.txt"], cwd=seal, check=True)
+    restic = target / "restic/restic/releases/download/v0.18.0"
+    assert (restic / f"restic_0.18.0_linux_{architecture}.bz2").is_file()
+    subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=restic, check=True)
 
 
 def test_the_app_is_tested_with_the_versions_of_its_image() -> None:
@@ -117,3 +121,12 @@ def test_another_debian_is_another_image(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(settings, "DEBIAN_SUITE", "trixie")
     after = {name: graph(host_architecture()).key(name) for name in names}
     assert not set(before.values()) & set(after.values())
+
+
+def test_only_what_runs_programs_of_another_architecture_needs_their_emulator(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bed.recipes.host_architecture", lambda: "amd64")
+    assert not [step.name for step in graph("amd64").steps.values() if step.emulated]
+    foreign = graph("arm64").steps
+    assert {name for name, step in foreign.items() if step.emulated} == {"postgres", "machine", "python", "observer"}
+    # Those are this machine's own affair.
+    assert not {"node", "services"} & foreign.keys()
