@@ -13,7 +13,11 @@ description:
     SealedSecret cannot be opened, or the API server refuses the pods. Each has a grace in which it may pass.
   - Says what it waits for when that changes, and at least every 20 seconds.
   - A pod that was in back-off before the waiting began is deleted once for a fresh try, and so is a pod that keeps a
-    StatefulSet from taking its new template. That is the only change this module makes.
+    StatefulSet from taking its new template.
+  - A SealedSecret that is not opened for 10 seconds is changed for the moment and changed back, and again every 10
+    seconds. Its controller compares what it sees with what it knew, so one that was deleted and made anew while it
+    could not watch the API (for up to a minute after K3s was restarted) is never opened otherwise.
+  - These are the only changes this module makes.
   - Needs no connection to the host.
 options:
   kubeconfig:
@@ -87,8 +91,8 @@ attributes:
     support: partial
     details:
       - Returns at once and reports no change, because nothing was changed that could be waited for.
-      - A pod that a real run would delete for a fresh try is not foretold. It is not a difference from what is
-        declared, and what the run changes before this task may replace it anyway.
+      - A pod that a real run would delete for a fresh try, or a SealedSecret that it would show again, is not foretold.
+        It is not a difference from what is declared, and what the run changes before this task may replace it anyway.
   diff_mode: {support: none}
 author: observer-node
 """
@@ -115,7 +119,7 @@ waited_for:
   type: list
   elements: str
 changes:
-  description: The pods that were deleted for a fresh try.
+  description: The pods that were deleted for a fresh try, and the SealedSecrets that were shown again.
   returned: always
   type: list
   elements: str

@@ -223,8 +223,10 @@ _("LIVE-29", "cluster", HIGH, ("A Secret has another type", "Secret 타입 불�
   ("Delete the Secret, and run site.yml: its SealedSecret makes it anew.", "Secret을 삭제하고 site.yml을 실행하여 다시 생성한다."))
 _("LIVE-30", "cluster", CRITICAL, ("A SealedSecret is not opened", "SealedSecret 동기화 안 됨"),
   ("{subject} is {actual}: {why}.", "{subject} 상태: {actual} ({why})."),
-  ("Seal the values anew for this cluster's key: `ansible-playbook playbooks/secrets.yml -i inventories/<env>`, then "
-   "site.yml.", "이 클러스터의 키로 다시 봉인한다: `ansible-playbook playbooks/secrets.yml -i inventories/<env>` 후 site.yml."))
+  ("If the controller has not looked at it, run site.yml, which shows it again. Otherwise seal the values anew for this "
+   "cluster's key: `ansible-playbook playbooks/secrets.yml -i inventories/<env>`, then site.yml.",
+   "컨트롤러가 아직 처리하지 않았다면 site.yml이 다시 처리하게 한다. 그 외에는 이 클러스터의 키로 다시 봉인한다: "
+   "`ansible-playbook playbooks/secrets.yml -i inventories/<env>` 후 site.yml."))
 _("LIVE-31", "cluster", HIGH, ("A container runs with older values of a Secret", "이전 Secret 값으로 실행 중"),
   ("{subject}: container {container} was started with other values of {variables} than the Secret has now ({actual}).",
    "{subject}: {container} 컨테이너의 {variables} 값이 현재 Secret과 다르다 ({actual})."),
@@ -332,8 +334,10 @@ _("FAULT-13", "faults", CRITICAL, ("Nothing answers for names in the cluster", "
   ("Read what the pod says.", "Pod 상태와 로그를 확인한다."))
 _("FAULT-14", "faults", CRITICAL, ("A SealedSecret cannot be opened", "SealedSecret 복호화 실패"),
   ("{subject} cannot be opened: {why}.", "{subject}을(를) 복호화할 수 없다: {why}."),
-  ("Seal it for this cluster: `ansible-playbook playbooks/secrets.yml -i {inventory}`, then site.yml.",
-   "`ansible-playbook playbooks/secrets.yml -i {inventory}`로 다시 봉인한 뒤 site.yml을 실행한다."))
+  ("If the controller has not looked at it, run site.yml, which shows it again. Otherwise seal it for this cluster: "
+   "`ansible-playbook playbooks/secrets.yml -i {inventory}`, then site.yml.",
+   "컨트롤러가 아직 처리하지 않았다면 site.yml이 다시 처리하게 한다. 그 외에는 `ansible-playbook playbooks/secrets.yml "
+   "-i {inventory}`로 다시 봉인한 뒤 site.yml을 실행한다."))
 _("FAULT-15", "faults", CRITICAL, ("A Secret is missing or lacks keys", "Secret 또는 키 누락"),
   ("{subject} lacks {actual}.", "{subject}에 {actual}이(가) 없다."),
   ("Put the values into the vault, then `ansible-playbook playbooks/secrets.yml -i {inventory}` and site.yml.",

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from urllib.parse import quote
 
-from .client import ApiError, Client, KubeError, Object, Unreachable
+from .client import JSON_PATCH, MERGE_PATCH, ApiError, Client, KubeError, Object, Unreachable
 
 POLL = 0.3
 LINE_SECONDS = 20.0
@@ -33,6 +33,13 @@ CRASHES = 4
 """A container that has ended so often under the eyes of the waiting will not run, however soon that was."""
 
 LOG_LINES = 20
+
+PASSED_OVER_SECONDS = 10.0
+"""A SealedSecret that is not opened for so long is shown to its controller again: it opens one in a second."""
+
+SHOWN_AGAIN = "observer-node/shown-again"
+"""Annotation of the Secret-to-be that makes a SealedSecret another one for the moment. Its field manager is none
+of the declaration's: were it ever left behind, the next run would take it away as something that git does not know."""
 
 APPS = {"Deployment": "deployments", "StatefulSet": "statefulsets", "DaemonSet": "daemonsets"}
 PATHS = {
@@ -107,12 +114,16 @@ class Problem:
 
 @dataclass(frozen=True)
 class State:
-    """What one look at a target found; ``stuck`` are pods that must go before it can become ready."""
+    """What one look at a target found; ``stuck`` are pods that must go before it can become ready.
+
+    ``passed_over`` is a SealedSecret that its controller may never look at by itself.
+    """
 
     ready: bool
     text: str
     problem: Problem | None = None
     stuck: tuple[Object, ...] = ()
+    passed_over: Object | None = None
 
 
 class Failed(KubeError):
@@ -208,7 +219,7 @@ def look_at(target: Target, look: Look) -> State:
     if target.kind == "PersistentVolumeClaim":
         return claim_state(item, look)
     if target.kind == "SealedSecret":
-        return sealed_state(item)
+        return predecessor_state(item, look) or sealed_state(item)
     if target.kind == "Job":
         return job_state(target, item, look)
     if target.kind == "Secret":
@@ -338,7 +349,7 @@ def sealed_state(item: Object) -> State:
     status = item.get("status") or {}
     current = status.get("observedGeneration", 0) >= item["metadata"].get("generation", 0)
     if not found or not current:
-        return State(False, "not opened yet")
+        return State(False, "not opened yet", passed_over=item)
     if found["status"] == "True":
         return State(True, "opened")
     message = one_line(found.get("message") or found.get("reason") or "no reason given")
@@ -349,6 +360,24 @@ def sealed_state(item: Object) -> State:
                   f" {item['metadata']['name']}`.")
     text = f"the controller cannot open it: {message}"
     return State(False, text, Problem("sealed", text, remedy, 10))
+
+
+def predecessor_state(item: Object, look: Look) -> State | None:
+    """The state of a SealedSecret whose place was taken by the Secret of one of its name that was deleted.
+
+    Kubernetes removes that Secret after a while, but by then the controller has given up.
+    """
+    refused = condition(item, "Synced")
+    if refused.get("status") != "False" or "managed" not in str(refused.get("message")):
+        return None
+    metadata = item["metadata"]
+    secret = look.client.get(Target("Secret", metadata["name"], metadata["namespace"]).path)
+    if secret is None:
+        return State(False, "the Secret that was in its way has gone", passed_over=item)
+    owners = [(owner["kind"], owner["name"]) for owner in secret["metadata"].get("ownerReferences") or []]
+    if ("SealedSecret", metadata["name"]) in owners and not owned_by(secret, metadata["uid"]):
+        return State(False, "its predecessor's Secret is being removed")
+    return None
 
 
 def claim_state(item: Object, look: Look) -> State:
@@ -537,6 +566,7 @@ class Waiter:
         StatefulSet among the targets is ready: it may need that database, and heals when it is there.
     :ivar waited_for: what was not ready at the first look.
     :ivar restarted: pods that were deleted for a fresh try.
+    :ivar shown: SealedSecrets that were shown to their controller again.
     """
 
     def __init__(
@@ -551,6 +581,8 @@ class Waiter:
         self.crash_grace = crash_grace
         self.waited_for: list[str] = []
         self.restarted: list[str] = []
+        self.shown: list[str] = []
+        self._unopened: dict[str, float] = {}
         self._events: dict[str, str] = {}
         self._crashes: dict[str, tuple[float, int]] = {}
         self._problems: dict[str, tuple[str, float]] = {}
@@ -606,6 +638,7 @@ class Waiter:
                 continue
             waiting[target] = state.text
             self._free(state.stuck)
+            self._show(state.passed_over, now)
             self._judge(target, state.problem, now)
         if not waiting:
             for page in self.pages:
@@ -638,6 +671,33 @@ class Waiter:
                 continue
             self.say(f"pod {namespace}/{name} is stuck from before: deleted for a fresh try")
             self.restarted.append(f"{namespace}/{name}")
+
+    def _show(self, item: Object | None, now: float) -> None:
+        """Make a SealedSecret that stays unopened another one for the moment, and then what it was.
+
+        The controller opens what has another ``spec`` than the one it knows. One that was deleted and made anew while
+        it could not watch (for up to a minute after K3s was restarted) is the same to it, and never opened.
+        """
+        if item is None:
+            return
+        namespace, name = item["metadata"]["namespace"], item["metadata"]["name"]
+        since = self._unopened.setdefault(f"{namespace}/{name}", now)
+        if now - since < PASSED_OVER_SECONDS:
+            return
+        self._unopened[f"{namespace}/{name}"] = now
+        path, manager = Target("SealedSecret", name, namespace).path, {"fieldManager": SHOWN_AGAIN.replace("/", "-")}
+        try:
+            mark = {"metadata": {"annotations": {SHOWN_AGAIN: item["metadata"]["resourceVersion"]}}}
+            self.client.request("PATCH", path, manager, {"spec": {"template": mark}}, MERGE_PATCH)
+            self.client.request(
+                "PATCH", path, manager, [{"op": "replace", "path": "/spec", "value": item["spec"]}], JSON_PATCH)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return
+        self.say(f"SealedSecret {namespace}/{name} was passed over by its controller: shown to it again")
+        if f"{namespace}/{name}" not in self.shown:
+            self.shown.append(f"{namespace}/{name}")
 
     def _page(self, page: Page) -> str:
         """What is wrong with a page, or nothing."""

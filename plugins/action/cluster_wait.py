@@ -61,7 +61,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 waiter.wait(arguments["timeout"])
             finally:
                 client.close()
-                changes = [f"Pod {pod}: deleted" for pod in waiter.restarted]
+                changes = [*(f"Pod {pod}: deleted" for pod in waiter.restarted),
+                           *(f"SealedSecret {name}: shown to its controller again" for name in waiter.shown)]
                 result.update(changed=bool(changes), changes=changes,
                               seconds=round(time.monotonic() - start, 1), waited_for=waiter.waited_for)
         except KubeError as error:

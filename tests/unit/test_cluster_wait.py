@@ -16,6 +16,7 @@ from kube.wait import (
     claim_state,
     condition,
     current_pods,
+    look_at,
     one_line,
     pod_state,
     sealed_state,
@@ -294,6 +295,63 @@ def test_a_secret_in_the_way_of_a_sealed_one_is_named() -> None:
         "type": "Synced", "status": "False",
         "message": 'Resource "s" already exists and is not managed by SealedSecret'}]}}).problem
     assert problem and "kubectl -n n delete secret s" in problem.remedy
+
+
+def refused() -> dict[str, Any]:
+    """A SealedSecret that came too soon after another one of its name was deleted."""
+    return {"metadata": {"name": "s", "namespace": "n", "uid": "new", "resourceVersion": "7"},
+            "spec": {"encryptedData": {"A": "x"}}, "status": {"observedGeneration": 1, "conditions": [{
+                "type": "Synced", "status": "False",
+                "message": 'Resource "s" already exists and is not managed by SealedSecret'}]}}
+
+
+@pytest.mark.parametrize(("owners", "text", "expected"), [
+    ([{"kind": "SealedSecret", "name": "s", "uid": "old"}], "its predecessor's Secret is being removed", ""),
+    ([{"kind": "SealedSecret", "name": "s", "uid": "new"}], "already exists", "sealed"),
+    ([], "already exists", "sealed"),
+    (None, "has gone", ""),
+])
+def test_the_secret_of_a_predecessor_goes_by_itself(
+        owners: list[dict[str, Any]] | None, text: str, expected: str) -> None:
+    cluster = Sealed(refused(), None if owners is None else {"metadata": {"name": "s", "ownerReferences": owners}})
+    state = look_at(Target("SealedSecret", "s", "n"), Look(cluster))
+    assert (code(state), state.passed_over is not None) == (expected, owners is None)
+    assert text in state.text
+
+
+class Sealed(Client):
+    """The API of a cluster with one SealedSecret and perhaps its Secret. It keeps the patches it gets."""
+
+    def __init__(self, sealed: dict[str, Any], secret: dict[str, Any] | None) -> None:
+        self.sealed = sealed
+        self.secret = secret
+        self.patches: list[Any] = []
+
+    def get(self, path: str, query: Any = None) -> dict[str, Any] | None:  # noqa: ANN401
+        return self.sealed if "sealedsecrets" in path else self.secret
+
+    def request(self, method: str, path: str, query: Any = None, body: Any = None,  # noqa: ANN401
+                content_type: str = "") -> dict[str, Any]:
+        self.patches.append(body)
+        return {}
+
+
+def test_a_sealed_secret_that_was_passed_over_is_shown_again_and_stays_what_it_is() -> None:
+    """The controller compares the spec with the one it knew: changed for the moment, it opens what it finds."""
+    cluster = Sealed({"metadata": {"name": "s", "namespace": "n", "generation": 1, "resourceVersion": "7"},
+                      "spec": {"encryptedData": {"A": "x"}}}, None)
+    lines: list[str] = []
+    found = Waiter(cluster, [Target("SealedSecret", "s", "n")], [], lines.append)
+    for now in (0.0, 9.0):
+        found._look(False, now)
+    assert cluster.patches == []
+    for now in (10.0, 15.0, 20.0):
+        found._look(False, now)
+    first, second, *again = cluster.patches
+    assert first["spec"]["template"]["metadata"]["annotations"]
+    assert second == [{"op": "replace", "path": "/spec", "value": {"encryptedData": {"A": "x"}}}]
+    assert (again, found.shown) == ([first, second], ["n/s"])
+    assert "shown to it again" in lines[0]
 
 
 def claim(phase: str) -> dict[str, Any]:

@@ -316,6 +316,13 @@ def unopened(live: Facts) -> None:
     waits(live, "observer", "CreateContainerConfigError", 'secret "observer-secrets" not found')
 
 
+@breaks("FAULT-14", "cluster", f"SealedSecret {NS}/observer-secrets")
+def passed_over(live: Facts) -> None:
+    live["cluster"]["sealed_secrets"]["observer-secrets"] = {"synced": None, "why": ""}
+    del live["cluster"]["secrets"]["observer-secrets"]
+    waits(live, "observer", "CreateContainerConfigError", 'secret "observer-secrets" not found')
+
+
 @breaks("FAULT-15", "config", f"Secret {NS}/observer-secrets")
 def key_missing(live: Facts) -> None:
     live["cluster"]["secrets"]["observer-secrets"]["keys"].remove("POSTGRES_DB")

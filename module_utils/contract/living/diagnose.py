@@ -645,16 +645,18 @@ class Look:
 
     def secrets(self) -> Iterator[Candidate]:
         sealed = self.cluster.get("sealed_secrets") or {}
-        for name, one in sealed.items():
-            if one.get("synced") is False:
-                command = self.kubectl(f"describe sealedsecret {name}")
-                item = self.declared("SealedSecret", name)
-                place = item.locate(("spec", "encryptedData")) if item else None
-                yield Candidate(("sealed", name), self.make(
-                    "FAULT-14", f"secrets.{name}", Layer.CONFIG, place,
-                    f"SealedSecret {self.namespace}/{name}", command, why=short(one.get("why") or "")), self.host,
-                    command, (f"SealedSecret {name}: {short(one.get('why') or '')}",), (("sealer",),))
         there = self.cluster.get("secrets") or {}
+        for name, one in sealed.items():
+            refused = one.get("synced") is False
+            if refused or (one.get("synced") is None and name not in there and self.read("Secrets")):
+                command = self.kubectl(f"describe sealedsecret {name}")
+                item = self.declared("SealedSecret", name) if refused else None
+                place = item.locate(("spec", "encryptedData")) if item else None
+                why = short(one.get("why") or "") if refused else "the controller has not looked at it"
+                yield Candidate(("sealed", name), self.make(
+                    "FAULT-14", f"secrets.{name}", Layer.CONFIG if refused else Layer.CLUSTER, place,
+                    f"SealedSecret {self.namespace}/{name}", command, why=why), self.host,
+                    command, (f"SealedSecret {name}: {why}",), (("sealer",),))
         for name, wanted in self.contract.secrets.items():
             found = there.get(name) or {}
             missing = [key for key in wanted.required
