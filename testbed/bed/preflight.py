@@ -25,7 +25,7 @@ PROGRAMS = {
     # program: Debian package
     "podman": "podman", "runc": "runc", "mmdebstrap": "mmdebstrap", "zstd": "zstd", "openssl": "openssl",
     "iptables": "iptables", "losetup": "mount", "mkfs.ext4": "e2fsprogs", "ssh": "openssh-client", "ip": "iproute2",
-    "gcc": "gcc", "pg_ctl": "postgresql-15",
+    "gcc": "gcc", "pg_ctl": "postgresql-15", "curl": "curl", "strace": "strace", "faketime": "faketime",
 }
 FILES = {
     "/usr/lib/cni/bridge": "containernetworking-plugins", "/usr/include/stdlib.h": "libc6-dev",

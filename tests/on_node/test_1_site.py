@@ -269,8 +269,10 @@ def test_a_sealed_secret_that_was_passed_over_is_opened(site: Site, provisioned:
         made["metadata"] = {key: made["metadata"][key] for key in ("name", "namespace", "annotations", "labels")
                             if key in made["metadata"]}
         del made["status"]
-        # Its Secret goes later: one that went now would be a crash of the controller, which opens everything after it.
+        # A Secret that goes meanwhile makes the controller crash, and it opens everything when it starts: so the Secret
+        # stays, and is given to the controller to be managed.
         site.kubectl(f"delete sealedsecret --cascade=orphan {name}")
+        site.kubectl(f"annotate secret {name} sealedsecrets.bitnami.com/managed=true")
         site.kubectl("apply --server-side --field-manager=observer-node -f -", stdin=json.dumps(made))
         since = site.ssh("date -u +%FT%TZ").strip()
     finally:
@@ -281,10 +283,11 @@ def test_a_sealed_secret_that_was_passed_over_is_opened(site: Site, provisioned:
         return any("update suppressed" in line and f"{NAMESPACE}/ghcr-secret" in line for line in log)
 
     wait_for(passed_over, "the controller to pass it over", 120)
-    site.kubectl(f"delete secret {name}")
+    assert "status" not in site.get(f"sealedsecret {name}")
     assert site.play().ok().changes == [
         f"observer: SealedSecret {NAMESPACE}/ghcr-secret: shown to its controller again"]
-    assert site.kubectl(f"get secret {name} -o name").strip() == "secret/ghcr-secret"
+    secret, sealed = site.get(f"secret {name}"), site.get(f"sealedsecret {name}")
+    assert [owner["uid"] for owner in secret["metadata"]["ownerReferences"]] == [sealed["metadata"]["uid"]]
     assert site.play().ok().changes == []
 
 
