@@ -1,7 +1,8 @@
 """A pytest plugin that writes down how each test ended: ``OBSERVER_NODE_OUTCOMES=FOLDER pytest -p tests.outcomes ...``.
 
 Every run writes a file of its own into the folder, so that runs may go side by side. ``tools/claims.py --merge FOLDER``
-then puts them into ``bench/tests.json``. A test with parameters is one, as bad as the worst of them.
+then puts them into ``bench/tests.json``. A test with parameters is one, as bad as the worst of them. Why tests failed
+is in ``failures.txt`` of the folder, for the end of the output of whoever started the runs.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 EMULATED = re.compile(r"_(amd64|arm64)\.py(::|$)")
 """Files whose tests run on an emulated machine say so in their names."""
 ROOT = Path(__file__).resolve().parents[1]
+FAILURES = "failures.txt"
+LONGEST = 3000
+"""Characters of a failure's reason that are kept: its end."""
 
 
 def kind_of(test: str) -> str:
@@ -50,6 +54,10 @@ class Outcomes:
         one["outcome"] = min(one["outcome"], report.outcome, key=RANKS.index)
         one["seconds"] = round(one["seconds"] + report.duration, 3)
         one["count"] += report.when == "setup"
+        if report.failed:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with (self.folder / FAILURES).open("a") as failures:
+                failures.write(f"--- {report.nodeid}, {report.when}\n{report.longreprtext[-LONGEST:]}\n")
 
     @pytest.hookimpl
     def pytest_sessionfinish(self) -> None:

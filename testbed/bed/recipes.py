@@ -60,7 +60,8 @@ NODE_PACKAGES = (
     "iputils-ping", "netcat-openbsd",
 )
 
-MACHINE_PACKAGES = (*NODE_PACKAGES, "udev", "busybox-static", "initramfs-tools", "dbus-user-session")
+MACHINE_PACKAGES = (*NODE_PACKAGES, "udev", "busybox-static", "initramfs-tools", "dbus-user-session",
+                    "systemd-timesyncd")
 """And the kernel, whose package is named after the architecture."""
 
 Build = Callable[[Path, "Parts"], None]

@@ -138,23 +138,34 @@ def bed_tests() -> dict[str, Any]:
 
 
 def bed_key() -> str:
-    """What the bed's own tests depend on: files under ``testbed/``, the lock file, and the machine's kernel."""
-    summed = hashlib.sha256(platform.release().encode())
-    for name in sorted([*tracked("testbed"), "uv.lock"]):
-        # What renders manifests is built beside the bed's parts and is none of them.
-        if not name.endswith((".md", "tests/run.py", "bed/local.py")) and not name.startswith(
-                ("testbed/go/kustomize/", "testbed/go/helm/")):
-            summed.update(name.encode() + b"\0" + (ROOT / name).read_bytes())
-    return summed.hexdigest()[:16]
+    """What the bed's own tests depend on."""
+    return summed_up(bed_sources())
 
 
 def product_key() -> str:
-    """What the tests of the main job depend on: the bed, and all that a playbook reads."""
-    summed = hashlib.sha256(bed_key().encode())
-    for name in tracked("*.yml", "*.cfg", "*.j2", "contracts", "inventories", "manifests", "roles", "playbooks",
-                        "library", "plugins", "module_utils", "molecule", "tests/on_node", "tests/drill"):
-        if not name.endswith(".md") and not name.startswith("tests/unit/"):
-            summed.update(name.encode() + b"\0" + (ROOT / name).read_bytes())
+    """What the tests of the main job depend on: the bed without its own tests, and all that a playbook reads."""
+    read = tracked("*.yml", "*.cfg", "*.j2", "contracts", "inventories", "manifests", "roles", "playbooks", "library",
+                   "plugins", "module_utils", "molecule", "tests/on_node", "tests/drill")
+    return summed_up([
+        *(name for name in bed_sources() if "/tests/" not in name),
+        *(name for name in read
+          if not name.endswith(".md") and not name.startswith(("testbed/", "tests/unit/", "tools/"))),
+    ])
+
+
+def bed_sources() -> list[str]:
+    """Files under ``testbed/`` that the bed or its tests are made of, and the lock file."""
+    # What renders manifests is built beside the bed's parts and is none of them.
+    return [name for name in sorted([*tracked("testbed"), "uv.lock"])
+            if not name.endswith((".md", "tests/run.py", "bed/local.py"))
+            and not name.startswith(("testbed/go/kustomize/", "testbed/go/helm/"))]
+
+
+def summed_up(names: list[str]) -> str:
+    """A key of the machine's kernel and these files."""
+    summed = hashlib.sha256(platform.release().encode())
+    for name in names:
+        summed.update(name.encode() + b"\0" + (ROOT / name).read_bytes())
     return summed.hexdigest()[:16]
 
 
@@ -447,11 +458,16 @@ def main() -> int:
     print(f"  {'total':<10} {duration(time.monotonic() - started):>8}")
     if wanted == everything and not failed:
         report(times)
+    reasons = ""
     if collected:
+        why = Path(collected.name) / "failures.txt"
+        # At the very end, where a log that was cut still has it.
+        reasons = why.read_text() if failed and why.is_file() else ""
         run(sys.executable, "tools/claims.py", "--merge", collected.name)
         collected.cleanup()
     if failed:
-        print(f"\nFAILED at {failed}", file=sys.stderr)
+        sys.stdout.flush()
+        print(f"\n{reasons}\nFAILED at {failed}", file=sys.stderr)
         return 1
     return 0
 

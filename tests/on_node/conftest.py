@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -63,20 +63,5 @@ def say_what_is_there_on_failure(request: pytest.FixtureRequest) -> Iterator[Non
                 subprocess.run([*nodes.ssh_argv(node), (
                     "sudo kubectl get pods,pv,pvc -A -o wide 2>&1 | tail -40;"
                     " sudo kubectl get events -A --sort-by=.lastTimestamp 2>&1 | tail -20;"
-                    " sudo journalctl -u k3s --no-pager -n 30 | cut -c1-300"
+                    " sudo journalctl -u k3s --no-pager -n 20 | cut -c1-200"
                 )], check=False, timeout=60)
-        # At the very end, where a cut log still has it.
-        print(f"--- why {request.node.name} failed\n{FAILED.get(request.node.nodeid, '')[-4000:]}")
-
-
-FAILED: dict[str, str] = {}
-"""By test, what its failure said."""
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Keep it until the fixtures of the test are taken down."""
-    report = yield
-    if report.failed:
-        FAILED[item.nodeid] = report.longreprtext
-    return report

@@ -112,10 +112,12 @@ def test_pytest_writes_down_how_tests_ended(tmp_path: Path) -> None:
     for folder in ("", str(tmp_path / "outcomes")):
         subprocess.run(command, cwd=ROOT, env={**environment, "OBSERVER_NODE_OUTCOMES": folder}, check=False,
                        capture_output=True)
-    written, = (tmp_path / "outcomes").iterdir()
+    written, = (tmp_path / "outcomes").glob("*.json")
     found = json.loads(written.read_text())
     assert {name.rpartition("::")[2]: (one["outcome"], one["count"]) for name, one in found.items()} == {
         "test_node": ("passed", 1), "test_three": ("failed", 3), "test_passed": ("passed", 1),
         "test_skipped": ("skipped", 1), "test_error": ("failed", 1)}
     kinds = {name.rpartition("::")[2]: one["node"] for name, one in found.items()}
     assert kinds["test_three"] == "no node" and kinds["test_node"].startswith("stand-in on ")
+    why = (tmp_path / "outcomes" / "failures.txt").read_text()
+    assert "test_three[2], call" in why and "assert 2 != 2" in why and "test_error, setup" in why and "OSError" in why

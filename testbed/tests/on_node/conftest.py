@@ -76,5 +76,5 @@ def say_what_is_there_on_failure(request: pytest.FixtureRequest) -> Iterator[Non
             subprocess.run([*nodes.ssh_argv(node), (
                 "sudo k3s kubectl get pods,pv,pvc -A -o wide 2>&1 | tail -40;"
                 " sudo k3s kubectl get events -A --sort-by=.lastTimestamp 2>&1 | tail -20;"
-                " sudo journalctl -u k3s -u k3s-agent --no-pager -n 40 | cut -c1-300"
+                " sudo journalctl -u k3s -u k3s-agent --no-pager -n 20 | cut -c1-200"
             )], check=False, timeout=60)
