@@ -154,7 +154,7 @@ def test_a_dead_receiver_is_replaced(node: Node) -> None:
     pid, windows = node.host.session(), len(node.windows)
     before = time.time()
     os.killpg(pid, signal.SIGKILL)
-    node.server.psql("INSERT INTO t (x) VALUES ('waits for the next one')", 9)
+    node.server.psql("INSERT INTO t (x) VALUES ('waits for the next one')", 25)
     until(node.promised, 20)
     assert node.host.session() != pid
     for one in node.windows[windows:]:
@@ -170,7 +170,7 @@ def test_a_frozen_receiver_stops_nobody_for_long(node: Node) -> None:
     began = time.monotonic()
     node.server.psql("INSERT INTO t (x) VALUES ('hangs')", 30)
     waited = time.monotonic() - began
-    assert 3 < waited < 9, waited
+    assert 3 < waited < 25, waited
     window = node.service.guard.window
     assert window and window.fallback and window.to is None
     assert before - 3 < window.since <= before + 0.1, "it begins at the last reply"

@@ -16,6 +16,7 @@ from contract.documents import leaves
 from contract.facts import FieldPath, KubeObject, ManifestFacts
 from contract.manifests import load_manifests
 from contract.model import ContractError
+from work import ENDLESS, calls
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\ndata: {a: b}\n"
@@ -532,9 +533,9 @@ def test_a_pattern_that_would_take_for_ever_takes_no_time(tree: Tree) -> None:
     root = tree({"overlay/a.yaml": CONFIG.replace("settings", name),
                  "overlay/kustomization.yaml": "resources: [a.yaml]\npatches:\n- target: {name: (a|aa)+b}\n"
                                                "  patch: '- {op: add, path: /data/z, value: q}'\n"})
-    start = time.monotonic()
+    start = time.process_time()
     assert loaded(root).line("ConfigMap", "data", "a") == "overlay/a.yaml | data: {a: b}"
-    assert time.monotonic() - start < 1
+    assert time.process_time() - start < ENDLESS
 
 
 # --- Kustomize: what is refused -----------------------------------------------------------------------
@@ -629,13 +630,13 @@ BROKEN: dict[str, tuple[Mapping[str, str | bytes], str]] = {
 def test_what_is_broken_is_named_with_its_line(tree: Tree, name: str) -> None:
     files, message = BROKEN[name]
     root = tree({os.path.normpath(f"overlay/{path}"): content for path, content in files.items()})
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(ContractError) as error:
         load_manifests(root / "overlay", root=root)
     assert str(error.value) == message
     assert error.value.remedy
     assert error.value.place and message.startswith((str(error.value.place), f"{error.value.place.file} "))
-    assert time.monotonic() - start < 1
+    assert time.process_time() - start < ENDLESS
 
 
 def test_what_kustomize_itself_refuses_is_one_line(tree: Tree) -> None:
@@ -799,14 +800,15 @@ def test_merged_keys_are_said_where_they_are_written(tree: Tree) -> None:
     assert [item.locate(("two", key)).line for key in "ab"] == [9, 6]
 
 
-def test_time_grows_with_the_number_of_objects_alone(tree: Tree) -> None:
-    """Ten times as many take ten times as long, with room for chance; not a hundred times."""
-    def seconds(count: int) -> float:
+def test_work_grows_with_the_number_of_objects_alone(tree: Tree) -> None:
+    """Ten times as many are ten times the work, and not a hundred times."""
+    def work(count: int) -> int:
         root = tree({"a.yaml": "---\n".join(CONFIG.replace("settings", f"s{number}") for number in range(count))})
-        start = time.process_time()
-        facts = load_manifests(root)
-        lines = {item.locate(("data", "a")).line for item in facts.objects}
-        assert lines == {4 + 5 * number for number in range(count)}
-        return time.process_time() - start
 
-    assert seconds(1500) < 10 * 2.5 * max(seconds(150), 0.004)
+        def read() -> None:
+            lines = {item.locate(("data", "a")).line for item in load_manifests(root).objects}
+            assert lines == {4 + 5 * number for number in range(count)}
+
+        return calls(read)
+
+    assert work(1500) < 11 * work(150)
