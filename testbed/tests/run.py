@@ -149,7 +149,7 @@ def product_key() -> str:
     return summed_up([
         *(name for name in bed_sources() if "/tests/" not in name),
         *(name for name in read
-          if not name.endswith(".md") and not name.startswith(("testbed/", "tests/unit/", "tools/"))),
+          if not name.endswith(".md") and not name.startswith((".", "testbed/", "tests/unit/", "tools/"))),
     ])
 
 
