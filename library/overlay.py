@@ -81,6 +81,11 @@ targets:
   type: list
   elements: dict
   sample: [{kind: Deployment, namespace: observer-prod, name: observer}]
+restarts:
+  description: Workloads with the ConfigMaps of their environment, as module cluster_objects takes them.
+  returned: success
+  type: list
+  elements: dict
 path:
   description: O(path), to tell renderings apart.
   returned: success

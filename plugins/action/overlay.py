@@ -39,6 +39,7 @@ CLUSTER_SCOPED = {
 }
 
 AWAITED = ("SealedSecret", "PersistentVolumeClaim", "StatefulSet", "Deployment")
+RESTARTED = ("Deployment", "StatefulSet", "DaemonSet")
 
 
 class RefusalError(Exception):
@@ -347,6 +348,29 @@ def targets(objects: Iterable[Object]) -> list[dict[str, str]]:
             for item in objects if item["kind"] in AWAITED]
 
 
+def restarts(objects: Iterable[Object]) -> list[dict[str, Any]]:
+    """Workloads with the ConfigMaps of the overlay that they take whole, in the words of module cluster_objects.
+
+    The digest of :func:`stamp` replaces pods when the declaration changes. It stays the same when somebody edits the
+    ConfigMap in the cluster and it is put back, and a pod that was started in between would keep the edited values.
+    """
+    def reference(item: Object) -> dict[str, str]:
+        return {"apiVersion": item["apiVersion"], "kind": item["kind"], "namespace": item["metadata"]["namespace"],
+                "name": item["metadata"]["name"]}
+
+    objects = list(objects)
+    settings = {item["metadata"]["name"]: item for item in objects if item["kind"] == "ConfigMap"}
+    found = []
+    for item in objects:
+        template = pod_template(item) if item["kind"] in RESTARTED else None
+        names = {source["configMapRef"]["name"] for container in (containers(template) if template else ())
+                 for source in container.get("envFrom") or [] if "configMapRef" in source}
+        after = [reference(settings[name]) for name in sorted(names & settings.keys())]
+        if after:
+            found.append({"workload": reference(item), "after": after})
+    return found
+
+
 def overlay(wanted: Wanted, command: Sequence[str]) -> list[Object]:
     """Render and check an overlay; returns its objects with the SealedSecrets, ready to be applied in this order.
 
@@ -395,4 +419,5 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             objects = overlay(wanted, kustomize_command(options["kustomize"], os.environ))
         except RefusalError as refusal:
             return {"failed": True, "changed": False, "msg": str(refusal), "remedy": refusal.remedy}
-        return {"changed": False, "path": options["path"], "objects": objects, "targets": targets(objects)}
+        return {"changed": False, "path": options["path"], "objects": objects, "targets": targets(objects),
+                "restarts": restarts(objects)}

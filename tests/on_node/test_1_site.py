@@ -211,8 +211,10 @@ OBJECTS: Edits = {
                                 ["sealed_secrets: Service sealed-secrets/sealed-secrets-controller: created"]),
     "namespace": (kubectl(f"label namespace {NAMESPACE} --overwrite environment=other"),
                   [f"observer: Namespace {NAMESPACE}: metadata.labels.environment"]),
+    # A pod that was started since, such as the second replica, has the edited value until it is started anew.
     "a setting": (kubectl(f"-n {NAMESPACE} patch configmap observer-config {SETTING}"),
-                  [f"observer: ConfigMap {NAMESPACE}/observer-config: data.LOG_LEVEL"]),
+                  [f"observer: ConfigMap {NAMESPACE}/observer-config: data.LOG_LEVEL",
+                   f"observer: Deployment {NAMESPACE}/observer: restarted"]),
     "replicas": (kubectl(f"-n {NAMESPACE} scale deployment observer --replicas=2"),
                  [f"observer: Deployment {NAMESPACE}/observer: spec.replicas"]),
     "NetworkPolicy": (kubectl(f"-n {NAMESPACE} delete networkpolicy default-deny"),

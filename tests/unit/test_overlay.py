@@ -147,6 +147,15 @@ def test_what_has_to_become_ready(checkout: Checkout) -> None:
         ("SealedSecret", "observer-secrets"), ("StatefulSet", "postgres")]
 
 
+def test_what_is_restarted_with_its_settings(checkout: Checkout) -> None:
+    observer = {"apiVersion": "apps/v1", "kind": "Deployment", "namespace": NAMESPACE, "name": "observer"}
+    settings = {"apiVersion": "v1", "kind": "ConfigMap", "namespace": NAMESPACE, "name": "observer-config"}
+    assert ACTION.restarts(checkout.objects()) == [{"workload": observer, "after": [settings]}]
+    # One that is not the overlay's own is not changed by it either.
+    others = [item for item in checkout.objects() if item["kind"] != "ConfigMap"]
+    assert ACTION.restarts(others) == []
+
+
 def test_a_namespace_is_made_where_the_overlay_brings_none(checkout: Checkout) -> None:
     checkout.edit("overlays/production/kustomization.yaml", "  - ../../base/namespaces\n", "")
     assert checkout.objects()[0] == {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
@@ -388,6 +397,7 @@ def test_the_action_needs_no_host_and_changes_nothing(checkout: Checkout) -> Non
         result = play(checkout, *arguments)
         assert result["changed"] is False and result["objects"] == checkout.objects()
         assert result["path"] == str(checkout.overlay) and len(result["targets"]) == 8
+        assert [item["workload"]["name"] for item in result["restarts"]] == ["observer"]
 
 
 def test_the_action_refuses_with_a_remedy(checkout: Checkout) -> None:
