@@ -82,7 +82,9 @@ targets:
   elements: dict
   sample: [{kind: Deployment, namespace: observer-prod, name: observer}]
 restarts:
-  description: Workloads with the ConfigMaps of their environment, as module cluster_objects takes them.
+  description: >-
+    Workloads with those ConfigMaps of the overlay that they take as their environment (C(envFrom)), as module
+    cluster_objects takes them.
   returned: success
   type: list
   elements: dict

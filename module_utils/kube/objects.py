@@ -267,8 +267,10 @@ class Objects:
         pods = self.client.items(f"/api/v1/namespaces/{workload['metadata']['namespace']}/pods", {
             "labelSelector": ",".join(f"{key}={value}" for key, value in labels.items()),
         })
+        # A pod that was evicted stays where it is as Failed, older than anything that is written since.
         starts = [pod["status"]["startTime"] for pod in pods
-                  if not pod["metadata"].get("deletionTimestamp") and pod["status"].get("startTime")]
+                  if not pod["metadata"].get("deletionTimestamp") and pod["status"].get("startTime")
+                  and pod["status"].get("phase") not in ("Failed", "Succeeded")]
         if not starts:
             return None
         change = Change("restart", workload)

@@ -355,8 +355,9 @@ def restarts(objects: Iterable[Object]) -> list[dict[str, Any]]:
     ConfigMap in the cluster and it is put back, and a pod that was started in between would keep the edited values.
     """
     def reference(item: Object) -> dict[str, str]:
-        return {"apiVersion": item["apiVersion"], "kind": item["kind"], "namespace": item["metadata"]["namespace"],
-                "name": item["metadata"]["name"]}
+        # Without an apiVersion it is refused by name where it is applied.
+        return {"apiVersion": item.get("apiVersion", ""), "kind": item["kind"],
+                "namespace": item["metadata"]["namespace"], "name": item["metadata"]["name"]}
 
     objects = list(objects)
     settings = {item["metadata"]["name"]: item for item in objects if item["kind"] == "ConfigMap"}

@@ -193,6 +193,13 @@ def test_pods_that_are_older_than_what_they_read_are_restarted(site: Site, clien
     app = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "app", "namespace": NS}}
     settings = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings", "namespace": NS}}
     restart = (Restart(app, (settings,)),)
+    # As an evicted pod, which keeps its labels and its start: it is not what runs. A live one would be adopted.
+    site.kubectl("apply -f -", stdin=json.dumps({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "evicted", "namespace": NS}, "spec": {
+            "restartPolicy": "Never", "activeDeadlineSeconds": 1, "terminationGracePeriodSeconds": 0,
+            "containers": [{"name": "main", "image": BUSYBOX, "command": ["sleep", "60"]}]}}))
+    wait_for(lambda: site.get(f"-n {NS} pod evicted")["status"].get("phase") == "Failed", "the pod to fail", 30)
+    site.kubectl(f"-n {NS} label pod evicted app=app")
     time.sleep(1.1)  # Kubernetes' times are in seconds.
     site.kubectl(patch("configmap settings", {"data": {"a": "2"}}))
     # As if the run had been interrupted after this: the next one still sees it.
@@ -202,7 +209,9 @@ def test_pods_that_are_older_than_what_they_read_are_restarted(site: Site, clien
     assert str(change) == f"Deployment {NS}/app: restarted"
     found.carry_out(change)
     Waiter(client.another(), READY, [], print).wait(90)
+    assert site.get(f"-n {NS} pod evicted")["status"]["startTime"]
     assert mend(client, DECLARED, restart) == []
+    site.kubectl(f"-n {NS} delete pod evicted --wait=false")
 
 
 def test_a_field_that_is_fixed_is_refused_before_anything_is_written(client: Client, made: list[str]) -> None:
