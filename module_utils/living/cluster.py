@@ -398,10 +398,30 @@ class Collector:
         for path in wanted["paths"]:
             answer: Object = page(address, int(wanted["port"]), path) if address else {
                 "status": None, "body": "", "seconds": 0.0, "why": f"Service {wanted['service']} leads to no pod"}
+            if service and through == "Service" and address and answer["status"] is None and (
+                    pod := self.turned_unready(service, pods, str(wanted.get("workload")))):
+                address, through = pod["ip"], "pod"
+                answer = page(address, int(wanted["port"]), path)
             answer["body"] = "" if self.blind else self.words.cut(
                 answer["body"], PAGE_CHARACTERS, broken=len(answer["body"]) >= PAGE_BYTES // 4)
             found[path] = {**answer, "through": through}
         return found
+
+    def turned_unready(self, service: Object, pods: list[Object], workload: str) -> Object | None:
+        """The workload's pod, when since the lists were read it has stopped to be ready: its Service refuses then."""
+        try:
+            slices = self.api.items(f"/apis/discovery.k8s.io/v1/namespaces/{quote(self.namespace)}/endpointslices")
+        except ApiProblem:
+            return None
+        ready, waiting = addresses(service["name"], slices)
+        if ready:
+            return None
+        service |= {"ready": ready, "not_ready": waiting}
+        own = [pod for pod in pods if pod["namespace"] == self.namespace and pod["ip"] in waiting
+               and pod["workload"] == workload and pod["deleted"] is None]
+        for pod in own:
+            pod["ready"] = False
+        return next(iter(own), None)
 
     def jsonl(self, facts: Object) -> Object | None:
         """The collected data, when the claim's folder is on this node."""
@@ -649,18 +669,24 @@ def class_facts(item: Object) -> Object:
             "binding": str(item.get("volumeBindingMode") or "")}
 
 
-def service_facts(item: Object, slices: list[Object]) -> Object:
-    spec = item.get("spec") or {}
+def addresses(service: str, slices: list[Object]) -> tuple[list[str], list[str]]:
+    """Where a Service leads: addresses that are ready, and those that are not."""
     ready: list[str] = []
     waiting: list[str] = []
     for one in slices:
-        if (one["metadata"].get("labels") or {}).get("kubernetes.io/service-name") == name(item):
+        if (one["metadata"].get("labels") or {}).get("kubernetes.io/service-name") == service:
             for endpoint in one.get("endpoints") or []:
                 good = (endpoint.get("conditions") or {}).get("ready") is not False
                 (ready if good else waiting).extend(endpoint.get("addresses") or [])
+    return sorted(set(ready)), sorted(set(waiting) - set(ready))
+
+
+def service_facts(item: Object, slices: list[Object]) -> Object:
+    spec = item.get("spec") or {}
+    ready, waiting = addresses(name(item), slices)
     return {"name": name(item), "type": str(spec.get("type") or "ClusterIP"), "selector": dict(spec.get("selector")
             or {}), "cluster_ip": str(spec.get("clusterIP") or ""), "ports": list(spec.get("ports") or []),
-            "ready": sorted(set(ready)), "not_ready": sorted(set(waiting) - set(ready))}
+            "ready": ready, "not_ready": waiting}
 
 
 def decoded(secret: Object) -> dict[str, bytes]:

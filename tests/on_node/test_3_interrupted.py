@@ -65,6 +65,8 @@ def declared(item: dict[str, Any]) -> str:
     """Of an object, what does not depend on the moment."""
     spec = {key: value for key, value in item.get("spec", {}).items()
             if key not in ("clusterIP", "clusterIPs", "volumeName", "encryptedData")}
+    # That it was restarted once, as when an edit was put back.
+    spec.get("template", {}).get("metadata", {}).get("annotations", {}).pop("kubectl.kubernetes.io/restartedAt", None)
     return f"{item['metadata'].get('labels')} {spec} {sorted(item.get('data', {}))}"
 
 

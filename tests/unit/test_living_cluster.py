@@ -80,6 +80,7 @@ class World:
         self.pages: dict[str, tuple[int, Object]] = dict(READY)
         self.logs: dict[str, str] = {"observer": '{"message": "KIS API accepts the key", "kis_state": "ok"}\n'}
         self.logs_here = True
+        self.service_address = "127.0.0.1"
         self.refused: dict[str, int] = {}
         self.lists: dict[str, list[Object]] = {}
 
@@ -255,7 +256,7 @@ class World:
                 self.write_logs()
             for one in self.lists["services"]:
                 if one["metadata"]["name"] == "observer":
-                    one["spec"]["clusterIP"] = "127.0.0.1"
+                    one["spec"]["clusterIP"] = self.service_address
             for pod in self.lists["pods"][:1]:
                 pod["status"]["podIP"] = "127.0.0.1"
             return collect(asked, Api(Access(f"http://127.0.0.1:{port}", b"", b"", b"")), str(self.proc))
@@ -413,6 +414,36 @@ def told_everywhere(world: World) -> None:
         world.pages[path] = (503, {"said": f"{'x' * 470}{UNREMARKABLE['PGHOST_NOTE']}", "more": known})
     world.named("deployments", "observer")["status"]["conditions"] = [
         {"type": "Available", "status": "False", "message": known}]
+
+
+def test_a_pod_that_stops_to_be_ready_while_it_is_looked_at(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Service refuses from then on: that is the pod's matter and not the Service's."""
+    world.service_address = "127.0.0.2"  # where nobody listens
+    world.pages["/ready"] = (503, {"reasons": ["data directory is read-only"]})
+    world.named("endpointslices", "observer")["endpoints"][0]["addresses"] = ["127.0.0.1"]
+    listed: list[str] = []
+    plain = world.answer
+
+    def answer(target: str) -> tuple[int, bytes]:
+        if "/endpointslices" in target:
+            listed.append(target)
+            if len(listed) == 2:
+                world.unready()
+        return plain(target)
+
+    monkeypatch.setattr(world, "answer", answer)
+    facts = world.facts()
+    assert len(listed) == 2
+    assert facts["http"]["/ready"]["through"] == "pod" and facts["http"]["/ready"]["status"] == 503
+    assert [pod["ready"] for pod in facts["pods"] if pod["name"] == "observer-5d8f-x"] == [False]
+    assert [one["ready"] for one in facts["services"] if one["name"] == "observer"] == [[]]
+
+
+def test_a_service_that_refuses_while_its_pod_is_ready(world: World) -> None:
+    world.service_address = "127.0.0.2"
+    facts = world.facts()
+    assert facts["http"]["/ready"]["through"] == "Service" and facts["http"]["/ready"]["status"] is None
+    assert [pod["ready"] for pod in facts["pods"] if pod["name"] == "observer-5d8f-x"] == [True]
 
 
 @pytest.mark.parametrize("here", [True, False])
