@@ -690,6 +690,9 @@ def play(folder: Path, *arguments: str, **options: Any) -> dict[str, Any]:  # no
 
 
 def test_the_action_keeps_a_report_and_says_what_the_card_shows(tmp_path: Path, live: dict[str, Any]) -> None:
+    # The action goes by the clock, and gate 0 asks for a day.
+    for container in (one for pod in live["cluster"]["pods"] for one in pod["containers"] if one["started"]):
+        container["started"] = time.time() - 3600
     data = {"nodes": live["nodes"], "cluster": live["cluster"]}
     dry = play(tmp_path, "--check", **data)
     assert not dry.get("failed") and dry["html"] == "" and not (tmp_path / "reports").exists()
