@@ -13,6 +13,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import struct
 import subprocess
 import time
@@ -374,6 +375,7 @@ class Restorer:
         saved = [self._saved(part) for part in self._files_parts()]
         self.repository.restore(self.points.files.id, target, include=[*saved, *self.also])
         self._empty()
+        dig_holes(target)
         for part, place in zip(self._files_parts(), saved, strict=True):
             if not place or not os.path.isdir(f"{target}{place}"):
                 raise Incomplete(f"it has no {part}")
@@ -803,6 +805,19 @@ def busy(folder: str) -> bool:
             if (found.st_dev, found.st_ino) == (ours.st_dev, ours.st_ino):
                 return True
     return False
+
+
+def dig_holes(folder: str) -> None:
+    """Make holes again of the zeros that restic wrote around data: of a file with holes up to 512 KiB for each piece.
+
+    It leaves out zeros where a chunk begins with them and writes those at a chunk's end. Files without any hole stay
+    as they are, and so do times. Where the file system has no holes the zeros stay.
+    """
+    for path in _files(folder):
+        found = os.lstat(path)
+        if stat.S_ISREG(found.st_mode) and 0 < found.st_blocks * 512 < found.st_size:
+            subprocess.run(["fallocate", "--dig-holes", path], capture_output=True, check=False)
+            os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
 
 
 def _files(folder: str) -> Iterator[str]:

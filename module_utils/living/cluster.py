@@ -78,6 +78,7 @@ class Collector:
     def __init__(self, request: Mapping[str, Any], api: Api, proc: str) -> None:
         self.request = request
         self.namespace = str(request.get("namespace") or "default")
+        self.slices_path = f"/apis/discovery.k8s.io/v1/namespaces/{quote(self.namespace)}/endpointslices"
         self.api = api
         self.proc = proc
         self.bundles = str(request.get("bundles") or BUNDLES)
@@ -107,7 +108,7 @@ class Collector:
         volumes = self.items("volumes", "/api/v1/persistentvolumes")
         classes = self.items("storage classes", "/apis/storage.k8s.io/v1/storageclasses")
         services = self.items("services", f"{space}/services")
-        slices = self.items("endpoints", f"/apis/discovery.k8s.io/v1/namespaces/{quote(self.namespace)}/endpointslices")
+        slices = self.items("endpoints", self.slices_path)
         maps = self.items("ConfigMaps", f"{space}/configmaps")
         # Of all namespaces: pods of all of them are told of, and what they say may have any of them.
         secrets = self.items("Secrets", "/api/v1/secrets")
@@ -410,7 +411,7 @@ class Collector:
     def turned_unready(self, service: Object, pods: list[Object], workload: str) -> Object | None:
         """The workload's pod, when since the lists were read it has stopped to be ready: its Service refuses then."""
         try:
-            slices = self.api.items(f"/apis/discovery.k8s.io/v1/namespaces/{quote(self.namespace)}/endpointslices")
+            slices = self.api.items(self.slices_path)
         except ApiProblem:
             return None
         ready, waiting = addresses(service["name"], slices)

@@ -307,6 +307,19 @@ def check_images(objects: Iterable[Object], wanted: Wanted) -> None:
 # --- what is returned ---------------------------------------------------------------------------
 
 
+def read_at_start(template: Object) -> Iterator[tuple[str, str, str | None]]:
+    """What the containers of a pod template take their environment from: kind, name, and the key or None for all."""
+    for container in containers(template):
+        for source in container.get("envFrom") or []:
+            for kind, reference in (("ConfigMap", "configMapRef"), ("Secret", "secretRef")):
+                if reference in source:
+                    yield kind, source[reference]["name"], None
+        for variable in container.get("env") or []:
+            for kind, reference in (("ConfigMap", "configMapKeyRef"), ("Secret", "secretKeyRef")):
+                if reference in (source := variable.get("valueFrom") or {}):
+                    yield kind, source[reference]["name"], source[reference]["key"]
+
+
 def stamp(objects: Sequence[Object]) -> None:
     """Write a digest of what a pod takes its environment from into its template.
 
@@ -320,17 +333,9 @@ def stamp(objects: Sequence[Object]) -> None:
     for item in objects:
         template = pod_template(item)
         used: dict[str, Any] = {}
-        for container in containers(template) if template else ():
-            for source in container.get("envFrom") or []:
-                for kind, reference in (("ConfigMap", "configMapRef"), ("Secret", "secretRef")):
-                    if reference in source:
-                        name = source[reference]["name"]
-                        used |= {f"{kind} {name} {key}": value for key, value in data.get((kind, name), {}).items()}
-            for variable in container.get("env") or []:
-                for kind, reference in (("ConfigMap", "configMapKeyRef"), ("Secret", "secretKeyRef")):
-                    if reference in (source := variable.get("valueFrom") or {}):
-                        name, key = source[reference]["name"], source[reference]["key"]
-                        used[f"{kind} {name} {key}"] = data.get((kind, name), {}).get(key)
+        for kind, name, key in read_at_start(template) if template else ():
+            known = data.get((kind, name), {})
+            used |= {f"{kind} {name} {one}": known.get(one) for one in (known if key is None else [key])}
         if template and used:
             digest = hashlib.sha256(json.dumps(used, sort_keys=True).encode()).hexdigest()[:16]
             metadata = template.setdefault("metadata", {})
@@ -349,7 +354,7 @@ def targets(objects: Iterable[Object]) -> list[dict[str, str]]:
 
 
 def restarts(objects: Iterable[Object]) -> list[dict[str, Any]]:
-    """Workloads with the ConfigMaps of the overlay that they take whole, in the words of module cluster_objects.
+    """Workloads with the overlay's ConfigMaps that they read at the start, in the words of module cluster_objects.
 
     The digest of :func:`stamp` replaces pods when the declaration changes. It stays the same when somebody edits the
     ConfigMap in the cluster and it is put back, and a pod that was started in between would keep the edited values.
@@ -364,8 +369,7 @@ def restarts(objects: Iterable[Object]) -> list[dict[str, Any]]:
     found = []
     for item in objects:
         template = pod_template(item) if item["kind"] in RESTARTED else None
-        names = {source["configMapRef"]["name"] for container in (containers(template) if template else ())
-                 for source in container.get("envFrom") or [] if "configMapRef" in source}
+        names = {name for kind, name, _ in (read_at_start(template) if template else ()) if kind == "ConfigMap"}
         after = [reference(settings[name]) for name in sorted(names & settings.keys())]
         if after:
             found.append({"workload": reference(item), "after": after})

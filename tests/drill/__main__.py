@@ -49,6 +49,15 @@ def once(mode: str, size: Size, folder: Path) -> dict[str, Any]:
     return result
 
 
+def described() -> str:
+    """The revision that is tried, and whether anything but the results themselves differs from it."""
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
+
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", f":(exclude){RESULTS.relative_to(ROOT)}")
+    return git("describe", "--always") + ("-dirty" if changed else "")
+
+
 def read(mode: str) -> list[dict[str, Any]]:
     """The results of a mode that are there."""
     known = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
@@ -104,8 +113,7 @@ def main() -> int:
         # How long it took is told: tests beside it share the machine. `make drill` has it to itself, and goes by it.
         return 1 if [one for one in result["missed"] if not one.startswith(TIME)] else 0
     results = read(given.mode) if given.add else []
-    revision = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, check=True, capture_output=True,
-                              text=True).stdout.strip()
+    revision = described()
     for number in range(given.n):
         with tempfile.TemporaryDirectory(prefix="drill-") as folder_name:
             print(f"[drill] {number + 1} of {given.n}, {given.mode}", flush=True)

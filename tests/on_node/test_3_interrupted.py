@@ -16,6 +16,7 @@ import pytest
 from bed import nodes
 from conftest import fresh as fresh_node
 from hands import Site, differences, node_name
+from kube.objects import RESTARTED_AT
 
 ROLES = ["node", "k3s", "local_path", "sealed_secrets", "config_dir", "observer"]
 """In the order in which they run."""
@@ -66,7 +67,7 @@ def declared(item: dict[str, Any]) -> str:
     spec = {key: value for key, value in item.get("spec", {}).items()
             if key not in ("clusterIP", "clusterIPs", "volumeName", "encryptedData")}
     # That it was restarted once, as when an edit was put back.
-    spec.get("template", {}).get("metadata", {}).get("annotations", {}).pop("kubectl.kubernetes.io/restartedAt", None)
+    spec.get("template", {}).get("metadata", {}).get("annotations", {}).pop(RESTARTED_AT, None)
     return f"{item['metadata'].get('labels')} {spec} {sorted(item.get('data', {}))}"
 
 

@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import random
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -221,6 +222,35 @@ def test_everything_comes_back(world: World) -> None:
     assert one.told["end"] == name(4) and one.told["lsn"] == wal.text_of(4 * wal.SEGMENT + 10 * wal.PAGE)
     again, _ = world.decided()
     assert not isinstance(again, Restore)
+
+
+@pytest.mark.real
+def test_holes_come_back_as_they_were(world: World) -> None:
+    """restic alone brings them back smaller, by some hundred kilobytes for each piece of data."""
+    path, full = world.data / "holes", world.data / "zeros"
+    with path.open("wb") as file:
+        for place in range(0, 64 << 20, 8 << 20):
+            file.seek(place)
+            file.write(random.Random(place).randbytes(100_000))
+        file.truncate(64 << 20)
+    full.write_bytes(bytes(20_000) + b"x" * 20_000)
+    os.chown(path, 1000, 1000)
+    path.chmod(0o4750)
+    for one in (path, full):
+        os.utime(one, ns=(10**18 + 1, 10**18 + 7))
+    os.sync()
+    before = path.lstat()
+    world.save_files()
+    restorer = world.restorer()
+    restorer.fetch()
+    restorer.place()
+    after = (volume(world, "data") / "holes").lstat()
+    # A file system may take a block more for where the pieces are.
+    assert abs(after.st_blocks - before.st_blocks) <= 16
+    assert (after.st_mtime_ns, after.st_mode, after.st_uid, after.st_size) == (
+        before.st_mtime_ns, before.st_mode, before.st_uid, before.st_size)
+    assert (volume(world, "data") / "holes").read_bytes() == path.read_bytes()
+    assert (volume(world, "data") / "zeros").read_bytes() == full.read_bytes()
 
 
 def test_a_time_that_the_log_does_not_reach_is_refused(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
