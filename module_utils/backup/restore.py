@@ -810,13 +810,15 @@ def busy(folder: str) -> bool:
 def dig_holes(folder: str) -> None:
     """Make holes again of the zeros that restic wrote around data: of a file with holes up to 512 KiB for each piece.
 
-    It leaves out zeros where a chunk begins with them and writes those at a chunk's end. Files without any hole stay
-    as they are, and so do times. Where the file system has no holes the zeros stay.
+    It leaves out zeros where a chunk begins with them and writes those at a chunk's end; of a file whose pieces of data
+    lie nearer to each other, or that is smaller, nothing is left out, and it stays written. So do files without a hole:
+    their zeros may be there on purpose. Times stay. Where the file system has no holes the zeros stay.
     """
     for path in _files(folder):
         found = os.lstat(path)
         if stat.S_ISREG(found.st_mode) and 0 < found.st_blocks * 512 < found.st_size:
-            subprocess.run(["fallocate", "--dig-holes", path], capture_output=True, check=False)
+            with contextlib.suppress(OSError):
+                subprocess.run(["fallocate", "--dig-holes", path], capture_output=True, check=False)
             os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
 
 

@@ -354,7 +354,7 @@ def targets(objects: Iterable[Object]) -> list[dict[str, str]]:
 
 
 def restarts(objects: Iterable[Object]) -> list[dict[str, Any]]:
-    """Workloads with the overlay's ConfigMaps that they read at the start, in the words of module cluster_objects.
+    """Workloads with the ConfigMaps of the overlay that they take whole, in the words of module cluster_objects.
 
     The digest of :func:`stamp` replaces pods when the declaration changes. It stays the same when somebody edits the
     ConfigMap in the cluster and it is put back, and a pod that was started in between would keep the edited values.
@@ -369,7 +369,9 @@ def restarts(objects: Iterable[Object]) -> list[dict[str, Any]]:
     found = []
     for item in objects:
         template = pod_template(item) if item["kind"] in RESTARTED else None
-        names = {name for kind, name, _ in (read_at_start(template) if template else ()) if kind == "ConfigMap"}
+        # Not for a single key: the database need not restart for a key that it does not read.
+        names = {name for kind, name, key in (read_at_start(template) if template else ())
+                 if kind == "ConfigMap" and key is None}
         after = [reference(settings[name]) for name in sorted(names & settings.keys())]
         if after:
             found.append({"workload": reference(item), "after": after})
