@@ -46,7 +46,9 @@ options:
     elements: str
     default: []
   parts:
-    description: Claims, V(config) for the folder of settings. With O(phase=complete), what a run restored.
+    description: >-
+      Claims, V(config) for the folder of settings; V(all) alone for everything. With O(phase=complete), what a run
+      restored.
     type: list
     elements: str
     default: []
@@ -330,7 +332,7 @@ def part(module: AnsibleModule) -> dict[str, Any]:
     ours = settings.load()
     repository = Repository(ours)
     known = restore.parts_of(ours.claims, ours.config_folder)
-    parts = list(dict.fromkeys(given["parts"]))
+    parts = known if given["parts"] == ["all"] else list(dict.fromkeys(given["parts"]))
     if not parts or set(parts) - set(known):
         raise Unknown(f"there is no {' and no '.join(sorted(set(parts) - set(known))) or 'part named'} to be restored",
                       f"Name some of {', '.join(known)}.")

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from bed.errors import BedError
 from bed.recipes import host_architecture
 from hands import ROOT
 
-from .drill import SMALL, TIME, Drill, Size, summary
+from .drill import LOG_ROWS, SMALL, TIME, Drill, Size, summary
 
 RESULTS = ROOT / "bench" / "drill.json"
 STEPS = ("create", "converge", "fill", "replace", "compare", "destroy")
@@ -58,17 +59,17 @@ def described() -> str:
     return git("describe", "--always") + ("-dirty" if changed else "")
 
 
-def read(mode: str) -> list[dict[str, Any]]:
-    """The results of a mode that are there."""
+def read(series: str) -> list[dict[str, Any]]:
+    """The results of a series that are there."""
     known = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
-    found: list[dict[str, Any]] = (known.get(mode) or {}).get("runs") or []
+    found: list[dict[str, Any]] = (known.get(series) or {}).get("runs") or []
     return found
 
 
-def write(mode: str, results: list[dict[str, Any]]) -> None:
-    """Keep the results of a mode beside those of the other."""
+def write(series: str, results: list[dict[str, Any]]) -> None:
+    """Keep the results of a series beside those of the others."""
     known = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
-    known[mode] = {
+    known[series] = {
         "machine": {"architecture": host_architecture(), "cores": os.cpu_count(), "kernel": platform.release()},
         "node_kind": "stand-in", "summary": summary(results), "runs": results}
     RESULTS.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n")
@@ -96,10 +97,11 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, help="where a drill keeps what its steps need")
     parser.add_argument("--mode", choices=["archive", "stream"], default="stream")
     parser.add_argument("--small", action="store_true", help="a fiftieth of the data")
+    parser.add_argument("--log", action="store_true", help="much is written after the base backup and is replayed")
     parser.add_argument("-n", type=int, default=1, help="drills in a series")
     parser.add_argument("--add", action="store_true", help="to the series that is there, each run with its revision")
     given = parser.parse_args()
-    size = SMALL if given.small else Size()
+    size = replace(SMALL if given.small else Size(), log_rows=LOG_ROWS if given.log else 0)
     os.environ.setdefault("OBSERVER_NODE_TEST_NODES", "drill")
     if given.step != "series":
         folder = given.folder or parser.error("--folder is needed")
@@ -112,14 +114,15 @@ def main() -> int:
             Path(kept).write_text(json.dumps(result, indent=2))
         # How long it took is told: tests beside it share the machine. `make drill` has it to itself, and goes by it.
         return 1 if [one for one in result["missed"] if not one.startswith(TIME)] else 0
-    results = read(given.mode) if given.add else []
+    series = f"{given.mode}, long log" if given.log else given.mode
+    results = read(series) if given.add else []
     revision = described()
     for number in range(given.n):
         with tempfile.TemporaryDirectory(prefix="drill-") as folder_name:
-            print(f"[drill] {number + 1} of {given.n}, {given.mode}", flush=True)
+            print(f"[drill] {number + 1} of {given.n}, {series}", flush=True)
             results.append({**once(given.mode, size, Path(folder_name) / "of"), "revision": revision})
             show(results[-1])
-            write(given.mode, results)
+            write(series, results)
     print(json.dumps(summary(results), indent=2))
     return 1 if any(one["missed"] for one in results) else 0
 

@@ -92,7 +92,7 @@ class Protected:
         folder.mkdir(parents=True, exist_ok=True)
         protected = cls(Site.local(node, folder, k3s_node_name="obs-local"), keeper, node.name, {
             "k3s_node_name": "obs-local", "backup_repository": "backup_host:", "backup_mode": mode, "backup_off": "",
-            "backup_files_minutes": 2, "vault_backup_password": f"of-the-drill-{folder.name}", **variables})
+            "vault_backup_password": f"of-the-drill-{folder.name}", **variables})
         protected.write_hosts()
         protected.site.play(playbook="playbooks/secrets.yml").ok()
         return protected
@@ -177,12 +177,16 @@ class Protected:
             f"-n {NAMESPACE} exec -i postgres-0 -- psql -XAtq -v ON_ERROR_STOP=1 -U observer -d observer -f -",
             stdin=query, timeout=timeout).strip()
 
-    def fill_database(self, rows: int) -> int:
+    def log_position(self) -> int:
+        """Bytes of log that the database has written."""
+        return int(self.sql("SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')"))
+
+    def fill_database(self, rows: int, table: str = "drill_rows") -> int:
         """A table of random text, logged as every other; returns the database's bytes."""
         self.sql("CREATE EXTENSION IF NOT EXISTS pgcrypto;"
-                 "CREATE TABLE drill_rows (id bigint PRIMARY KEY, body text NOT NULL)")
+                 f"CREATE TABLE {table} (id bigint PRIMARY KEY, body text NOT NULL)")
         for first in range(1, rows + 1, BATCH_ROWS):
-            self.sql("INSERT INTO drill_rows SELECT n, encode(gen_random_bytes(1000), 'base64')"
+            self.sql(f"INSERT INTO {table} SELECT n, encode(gen_random_bytes(1000), 'base64')"
                      f" FROM generate_series({first}, {min(rows, first + BATCH_ROWS - 1)}) n")
         self.sql("DROP EXTENSION pgcrypto; CHECKPOINT")
         return int(self.sql("SELECT pg_database_size(current_database())"))
@@ -217,7 +221,9 @@ class Protected:
     def quotes(self) -> dict[str, float]:
         """What the app has written by itself: by identity, when (epoch)."""
         lines = self.sql("SELECT quote_id, extract(epoch FROM quoted_at) FROM quotes").splitlines()
-        return {one.split("|")[0]: float(one.split("|")[1]) for one in lines}
+        found = {one.split("|")[0]: float(one.split("|")[1]) for one in lines}
+        assert len(found) == len(lines), "a quote is there twice"
+        return found
 
     def backup(self) -> float:
         """What `playbooks/backup.yml` has the node do, now; its seconds."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import threading
 import time
@@ -20,10 +21,12 @@ import pytest
 
 from bed import nodes, settings
 from drill.drill import SMALL, Drill
-from drill.protected import NAMESPACE, RESTORE_TASK, STORAGE, Protected, Timed, settle
+from drill.protected import CONFIG, NAMESPACE, RESTORE_TASK, STORAGE, Protected, Timed, settle
 from hands import node_name, wait_for
 
 FILES, BASE, RECORD, WAL = "files", "base", "record", "wal"
+KEEPER_AWAY_SECONDS = 130.0
+"""It is waited for five minutes."""
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +36,10 @@ def drill(parts: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> I
     lost.create("archive", SMALL, keeper_disk=4)
     lost.converge()
     lost.fill()
-    # A second backup, so that there is one before the newest.
+    lost.back_up()
+    # Besides what is saved when it is lost, so that there is one before the newest.
     lost.site.sql("CREATE TABLE second AS SELECT generate_series(1, 1000) AS id")
     lost.note(tables_before=lost.site.tables())
-    lost.site.backup()
     lost.lose()
     lost.site.renew(parts, hostname="another-name", address=settings.SUBNET.rsplit(".", 1)[0] + ".201")
     yield lost
@@ -162,13 +165,26 @@ def test_a_newest_backup_that_did_not_come_to_its_end_is_refused(drill: Drill) -
     assert f"backup_restore_without={newest['id'][:8]}" in said
 
 
+@pytest.mark.long
+def test_a_backup_host_that_does_not_come_back_is_said(drill: Drill) -> None:
+    nodes.cut(drill.site.keeper)
+    try:
+        run = drill.site.play("-e", "provision_backup_wait=15")
+    finally:
+        nodes.start(drill.site.keeper)
+    assert run.status != 0 and drill.site.keeper.name in run.output
+    assert run.seconds < 120
+    there = drill.site.site.ssh(f"sudo sh -c 'ls -d {STORAGE}/* /usr/local/bin/k3s 2>/dev/null; true'").split()
+    assert there == []
+
+
 # --- restored --------------------------------------------------------------------------------------
 
 
 def test_another_hostname_and_address_and_a_backup_host_that_comes_late(drill: Drill) -> None:
     keeper = drill.site.keeper
     nodes.cut(keeper)
-    late = threading.Timer(25, nodes.start, [keeper])
+    late = threading.Timer(KEEPER_AWAY_SECONDS, nodes.start, [keeper])
     late.start()
     begun = time.time()
     run = drill.site.play()
@@ -234,6 +250,120 @@ def test_an_emptied_database_comes_back_and_does_not_begin_anew(drill: Drill) ->
 
 
 # --- on the node that runs -------------------------------------------------------------------------
+
+AS_A_HOSTILE_NODE = """
+import json, os, subprocess, sys
+sys.path.insert(0, "/usr/local/lib/observer-node")
+from backup import settings
+from backup.problems import BackupProblem
+from backup.restic import Repository
+ours = settings.load()
+repository = Repository(ours, lock="0s")
+found, _ = repository.snapshots()
+newest = {one.kind: one.id for one in found}
+said = {}
+for words in (["forget", newest["files"]], ["forget", "--keep-last", "1", "--unsafe-allow-remove-all", "--prune"],
+              ["prune", "--max-unused", "0"], ["tag", "--set", "mine", newest["files"]],
+              ["repair", "snapshots", "--forget"],
+              ["repair", "index", "--read-all-packs"], ["key", "remove", "0" * 8], ["init"]):
+    try:
+        repository._call(words)
+        said[" ".join(words[:2])] = "done"
+    except BackupProblem as problem:
+        said[" ".join(words[:2])] = problem.what
+print(json.dumps(said))
+"""
+
+
+@pytest.mark.long
+def test_the_nodes_key_can_add_and_neither_delete_nor_change(drill: Drill) -> None:
+    """What is in the repository stays, byte for byte, whatever the node asks for with its own key and password."""
+    drill.site.backup()
+
+    def inside() -> dict[str, str]:
+        lines = drill.site.kept("cd /srv/observer-backup/inventory-observer-local && find . -type f ! -path './locks/*'"
+                                " -exec sha256sum {} +").splitlines()
+        return {line[66:]: line[:64] for line in lines}
+
+    with quiet(drill.site):
+        before = inside()
+        said = json.loads(drill.site.site.ssh("sudo python3 -I -B -", stdin=AS_A_HOSTILE_NODE, timeout=900))
+        after = inside()
+        # The server has no other words than the repository's: neither a shell nor a copy.
+        other = [drill.site.site.ssh(
+            f"sudo ssh -F /etc/observer-node/backup/ssh_config repository {shlex.quote(words)} </dev/null 2>&1;"
+            " echo \"ended with $?\"", timeout=60) for words in ("rm -rf /srv/observer-backup", "sh -c id")]
+    print(json.dumps(said), other)
+    assert {path: after.get(path) for path in before} == before
+    assert [words for words, answer in said.items() if answer == "done" and not words.startswith(("prune", "repair"))
+            ] == [], said
+    assert all("uid=" not in one for one in other)
+    drill.site.backup()
+    assert drill.site.state()["verdict"] == "ok"
+
+
+@pytest.mark.long
+def test_backup_yml_saves_forgets_what_is_old_and_refuses_to_call_a_bad_backup_good(drill: Drill) -> None:
+    drill.site.backup()
+    like = drill.site.snapshots(FILES)[-1]
+    tags = [word for tag in like["tags"] for word in ("--tag", tag)]
+    for days in (400, 300):
+        then = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(time.time() - days * 86400))
+        drill.site.restic("backup", "--stdin", "--stdin-filename", "old", "--host", like["hostname"], "--time", then,
+                          *tags, stdin=f"{days} days ago")
+    old = {one["id"] for one in drill.site.snapshots(FILES) if one["at"] < time.time() - 200 * 86400}
+    identity = [one["id"] for one in drill.site.snapshots("identity")]
+    newest = drill.site.snapshots(FILES)[-1]["at"]
+    assert len(old) == 2
+    run = drill.site.play(playbook="playbooks/backup.yml").ok()
+    assert "Say what there is" in run.output
+    now = {one["id"] for one in drill.site.snapshots()}
+    assert not old & now and like["id"] in now and set(identity) <= now
+    assert drill.site.snapshots(FILES)[-1]["at"] > newest
+    drop = "/run/systemd/system/observer-backup-files.service.d"
+    drill.site.site.ssh(f"sudo mkdir -p {drop}; printf '[Service]\\nExecStartPre=/bin/false\\n' |"
+                        f" sudo tee {drop}/fail.conf; sudo systemctl daemon-reload")
+    try:
+        failed = drill.site.play(playbook="playbooks/backup.yml")
+    finally:
+        drill.site.site.ssh(f"sudo rm -r {drop}; sudo systemctl daemon-reload;"
+                            " sudo systemctl reset-failed 'observer-backup-*'")
+    assert failed.status != 0 and "Refuse to call a bad backup good" in failed.output
+    drill.site.backup()
+
+
+@pytest.mark.long
+def test_single_volumes_and_the_settings_are_restored_and_nothing_else(drill: Drill) -> None:
+    site = drill.site.site
+    logs, data = drill.site.volume("observer-logs-pvc"), drill.site.volume("observer-data-pvc")
+    settle(drill.site)
+    site.ssh(f"sudo sh -c 'echo kept > {logs}/of-the-operator; echo kept > {CONFIG}/of-the-operator;"
+             f" echo kept > {data}/of-the-operator'")
+    drill.site.backup()
+    site.ssh(f"sudo sh -c 'rm {logs}/of-the-operator; echo worse > {CONFIG}/of-the-operator;"
+             f" echo newer > {data}/of-the-operator'")
+    drill.site.sql("INSERT INTO second VALUES (-2)")
+    refused_parts = drill.site.play("-e", f"restore_confirm={drill.site.name}", "-e", "restore_parts=observer-nothing",
+                                    playbook="playbooks/restore.yml")
+    assert refused_parts.status != 0 and "there is no observer-nothing to be restored" in flat(refused_parts.output)
+    drill.site.play("-e", f"restore_confirm={drill.site.name}", "-e", "restore_parts=observer-logs-pvc,config",
+                    playbook="playbooks/restore.yml").ok()
+    settle(drill.site)
+    assert site.ssh(f"sudo cat {drill.site.volume('observer-logs-pvc')}/of-the-operator {CONFIG}/of-the-operator"
+                    f" {drill.site.volume('observer-data-pvc')}/of-the-operator").split() == ["kept", "kept", "newer"]
+    assert rows_of(drill.site, "second") == 1002
+    top = site.ssh(f"sudo stat -c '%u:%g' {CONFIG}").strip()
+    assert top == "1000:1000"
+    # All of it, which is as it was at the last backup.
+    drill.site.play("-e", f"restore_confirm={drill.site.name}", "-e", "restore_parts=all",
+                    playbook="playbooks/restore.yml").ok()
+    settle(drill.site)
+    assert site.ssh(f"sudo cat {drill.site.volume('observer-data-pvc')}/of-the-operator").strip() == "kept"
+    assert rows_of(drill.site, "second") >= 1001
+    drill.site.sql("DELETE FROM second WHERE id = -2")
+    drill.site.play(playbook="playbooks/verify.yml").ok()
+    drill.site.backup()
+
 
 
 @pytest.mark.long
@@ -496,6 +626,33 @@ def test_a_disk_that_is_too_small_or_fills_up_is_said_and_nothing_half_is_in_pla
         site.ssh(f"sudo rm {STORAGE}/ballast")
         assert restored(drill.site.play().ok())
     settle(drill.site)
+    assert drill.site.tables()["public.second"] == tables["public.second"]
+
+
+@pytest.mark.long
+def test_the_backup_that_is_offered_is_restored_when_it_is_said(drill: Drill, parts: dict[str, Path]) -> None:
+    """The newest files are damaged; the very words of the refusal bring back those before."""
+    data = drill.site.volume("observer-data-pvc")
+    with quiet(drill.site):
+        drill.site.site.ssh(f"sudo sh -c 'echo earlier > {data}/which'")
+        drill.site.backup()
+        drill.site.site.ssh(f"sudo sh -c 'echo newest > {data}/which'")
+        drill.site.job(FILES)
+        drill.site.job(WAL)
+        tables = drill.site.tables()
+    newest = drill.site.snapshots(FILES)[-1]
+    nodes.down(drill.site.node)
+    drill.site.renew(parts, name=node_name("d"))
+    flip(drill.site, repository_file(newest["id"]))
+    try:
+        said = refused(drill.site)
+        offered = re.search(r"-e (backup_restore_without=[0-9a-f,]+)", said)
+        assert offered and newest["id"][:8] in offered[1], said[-3000:]
+        assert restored(drill.site.play("-e", offered[1]).ok())
+    finally:
+        flip(drill.site, repository_file(newest["id"]))
+    settle(drill.site)
+    assert drill.site.site.ssh(f"sudo cat {drill.site.volume('observer-data-pvc')}/which").strip() == "earlier"
     assert drill.site.tables()["public.second"] == tables["public.second"]
 
 

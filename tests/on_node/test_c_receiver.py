@@ -30,10 +30,10 @@ def figures(protected: Protected) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def drill(parts: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drill]:
     streaming = Drill(tmp_path_factory.mktemp("receiver") / "drill")
-    streaming.create("stream", SMALL)
+    streaming.create("stream", SMALL, keeper_disk=4)
     streaming.converge()
     settle(streaming.site)
-    wait_for(lambda: figures(streaming.site).get("mode") == "sync", "commits wait for the receiver", 90)
+    in_step(streaming.site)
     yield streaming
     if not os.environ.get("KEEP_NODES"):
         streaming.destroy()
@@ -64,10 +64,67 @@ def test_a_minute_without_the_receiver_is_written_down_and_stops_nobody_for_long
     assert sum(one["event"] == "acknowledged" for one in retried) > 100
 
 
+def in_step(protected: Protected) -> None:
+    wait_for(lambda: figures(protected).get("mode") == "sync", "commits wait for the receiver", 120)
+
+
+@pytest.mark.long
+def test_a_full_backup_host_turns_the_state_bad_and_stops_nobody_for_long(drill: Drill) -> None:
+    site, journal = drill.site, drill.folder / "full.journal"
+    free = int(site.kept("df --output=avail -B1 /srv | tail -1"))
+    with writing(site, journal, "full", give_up=60):
+        time.sleep(3)
+        site.kept(f"fallocate -l {free - (1 << 20)} /srv/ballast")
+        try:
+            # More log than the segment that is being received has room for.
+            site.sql("CREATE TABLE much AS SELECT n, md5(n::text) || md5((-n)::text) AS body"
+                     " FROM generate_series(1, 400000) n")
+            wait_for(lambda: figures(site).get("mode") == "async", "it goes on without the receiver", 90)
+            wait_for(lambda: site.state()["verdict"] == "bad", "the state says so", 90)
+            print(site.state()["wrong"])
+        finally:
+            site.kept("rm /srv/ballast")
+        in_step(site)
+        time.sleep(3)
+    moments = sorted(set(acknowledged(journal).values()))
+    assert max(later - earlier for earlier, later in itertools.pairwise(moments)) <= WATCHED + 10
+    site.sql("DROP TABLE much")
+    wait_for(lambda: site.state()["verdict"] == "ok", "the state is good again", 180)
+
+
+@pytest.mark.long
+def test_the_nodes_key_cannot_take_the_last_days_away(drill: Drill) -> None:
+    """Asked to delete everything before the end of time, in the generation that is being written."""
+    drill.back_up()
+    said = json.loads(drill.site.site.ssh("sudo python3 -I -B -", stdin=(
+        "import json, sys\nsys.path.insert(0, '/usr/local/lib/observer-node')\n"
+        "from backup import host, jobs, settings\n"
+        "slot = jobs.kept()['good']['base']['slot']\n"
+        "print(json.dumps(host.prune(settings.load(), slot, 'F' * 24)))\n")))
+    assert said["deleted"] == 0 and said["young"] > 0
+
+
+@pytest.mark.long
+def test_a_mistaken_delete_is_undone_by_a_restore_to_a_time(drill: Drill) -> None:
+    site = drill.site
+    site.sql("CREATE TABLE mistake AS SELECT generate_series(1, 500) AS id")
+    site.sql("SELECT pg_sleep(2)")
+    before = site.sql("SELECT now()")
+    site.sql("SELECT pg_sleep(2); DELETE FROM mistake")
+    in_step(site)
+    site.play("-e", f"restore_confirm={site.name}", "-e", "restore_parts=observer-db-pvc",
+              "-e", f"backup_restore_to='{before}'", playbook="playbooks/restore.yml").ok()
+    settle(site)
+    assert int(site.sql("SELECT count(*) FROM mistake")) == 500
+    in_step(site)
+    wait_for(lambda: site.state()["verdict"] == "ok", "the state is good again", 180)
+
+
 @pytest.mark.long
 def test_the_receiver_and_then_the_node_are_lost(drill: Drill) -> None:
     """Within the seconds in which nobody has noticed yet: nothing that was acknowledged before is missing."""
     drill.fill()
+    drill.back_up()
     with writing(drill.site, drill.journal, WRITER, give_up=60):
         time.sleep(8)
         drill.site.kept(f"mv {RECEIVER} {RECEIVER}.away; pkill -KILL -u oreceiver")
@@ -75,7 +132,7 @@ def test_the_receiver_and_then_the_node_are_lost(drill: Drill) -> None:
         time.sleep(5)
         drill.keep("quotes_before", drill.site.quotes())
         at = drill.site.cut()
-    drill.note(killed=at)
+    drill.lost(at)
     drill.site.kept(f"mv {RECEIVER}.away {RECEIVER}")
     drill.recover()
     result = drill.compare()

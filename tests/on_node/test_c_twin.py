@@ -31,6 +31,7 @@ def origin(parts: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> 
     drill.site.site.ssh(f"sudo sh -c 'mkdir -p {drill.site.volume(DATA_CLAIM)}/cache && echo of-the-origin >"
                         f" {drill.site.volume(DATA_CLAIM)}/cache/token_cache.json'")
     drill.fill()
+    drill.back_up()
     wait_for(lambda: figures(drill.site).get("mode") == "sync", "commits wait for the receiver", 90)
     yield drill.site
     if not os.environ.get("KEEP_NODES"):

@@ -16,9 +16,10 @@ from drill import on_node
 from drill.drill import differences_of, missed, percentile, summary
 from drill.protected import Timed, acknowledged
 
-STORE = {"missing": 0, "age_seconds": 0.0, "duplicated": 0, "damaged": 0, "conflicts": 0, "content": "same"}
+STORE = {"missing": 0, "age_seconds": 0.0, "saved": 10, "saved_and_missing": 0, "duplicated": 0, "damaged": 0,
+         "conflicts": 0, "content": "same"}
 GOOD: dict[str, Any] = {
-    "mode": "archive", "rto": {"seconds": 100.0, "limit": 120.0, "ratio": 1.0},
+    "mode": "archive", "files_goal_seconds": 90.0, "rto": {"seconds": 100.0, "limit": 120.0, "ratio": 1.0},
     "rpo": {"said": "", "postgresql": dict(STORE), "jsonl": dict(STORE),
             "quotes": {"missing": 0, "age_seconds": 0.0}},
     "compared": {"entries_that_differ": [], "tables_that_differ": {}}}
@@ -29,7 +30,10 @@ GOOD: dict[str, Any] = {
     (("rpo", "postgresql", "age_seconds"), 71.0, "postgresql"),
     (("rpo", "postgresql", "duplicated"), 1, "twice"),
     (("rpo", "postgresql", "content"), "differs", "postgresql"),
-    (("rpo", "jsonl", "age_seconds"), 151.0, "jsonl"),
+    (("rpo", "jsonl", "age_seconds"), 91.0, "jsonl"),
+    (("rpo", "jsonl", "saved_and_missing"), 1, "before the newest backup"),
+    (("rpo", "jsonl", "saved"), 0, "nothing was shown"),
+    (("rpo", "jsonl", "duplicated"), 1, "twice"),
     (("rpo", "jsonl", "damaged"), 1, "jsonl"),
     (("rpo", "quotes", "age_seconds"), 71.0, "quotes"),
     (("compared", "entries_that_differ"), ["data/x: missing"], "files differ"),
