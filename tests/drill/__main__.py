@@ -101,6 +101,8 @@ def main() -> int:
     parser.add_argument("-n", type=int, default=1, help="drills in a series")
     parser.add_argument("--add", action="store_true", help="to the series that is there, each run with its revision")
     given = parser.parse_args()
+    if given.log and given.mode != "stream":
+        parser.error("--log is for --mode stream: of the last minute's log an archive has nothing")
     size = replace(SMALL if given.small else Size(), log_rows=LOG_ROWS if given.log else 0)
     os.environ.setdefault("OBSERVER_NODE_TEST_NODES", "drill")
     if given.step != "series":
