@@ -156,7 +156,8 @@ bench-contract: tools ## what a check against the contract costs, beside kubectl
 
 .PHONY: drill
 drill: setup ## lose a node with 2 GiB under load, N times, and bring it back; into bench/drill.json. ARGS='--mode archive'; --add goes on with a series
-	@PYTHONPATH=testbed:tests:tests/on_node $(PYTHON) -m drill series -n $(N) $(ARGS)
+	@status=0; PYTHONPATH=testbed:tests:tests/on_node $(PYTHON) -m drill series -n $(N) $(ARGS) || status=$$?; \
+		$(PYTHON) tools/claims.py; exit $$status
 
 .PHONY: arm64
 arm64: setup ## the main job on an emulated arm64 machine: provision, reboot, power cut, restore; into bench/results.json

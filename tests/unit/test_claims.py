@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -96,6 +97,66 @@ def test_the_later_run_counts_and_what_is_no_test_any_more_goes(tmp_path: Path) 
     found = claims.merged(old, tmp_path)
     assert list(found) == [MADE] and found[MADE]["outcome"] == "passed"
     assert json.loads(claims.written(found)) == found
+
+
+def drill(seconds: float = 90.0, missing: int = 40, **fields: Any) -> dict[str, Any]:  # noqa: ANN401
+    return {"date": "2026-11-22T21:47:32Z", "missed": [], "database_bytes": 1204059495, "file_bytes": 2**30,
+            "rto": {"seconds": seconds, "ratio": 1.5, "fresh_provision_seconds": 60.0,
+                    "phases": {"until_restore": 40.0, "fetch": 20.0, "observer": 15.0}, "replay": {"new": 1}},
+            "rpo": {"acknowledged": 100, "load_seconds": 41.0, "postgresql": {"missing": 0, "age_seconds": 0.0},
+                    "jsonl": {"missing": missing, "age_seconds": 33.3}}, **fields}
+
+
+def series(*runs: dict[str, Any]) -> dict[str, Any]:
+    return {"machine": {"architecture": "amd64", "cores": 2}, "summary": {}, "runs": list(runs)}
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_the_pages_on_a_loss_have_the_figures_of_the_drills(language: str) -> None:
+    text = claims.LOSS[language].read_text()
+    assert text == claims.with_drills(text, claims.read(claims.DRILL), language), "run `python tools/claims.py`"
+
+
+def test_both_languages_tell_the_same_figures() -> None:
+    told = [sorted(re.findall(r"\d[\d.-]*\d|\d", claims.drilled("stream", series(drill(), drill(99.0, 7)), words)))
+            for words in claims.DRILLED.values()]
+    assert told[0] == told[1] and len(told[0]) > 15
+
+
+def test_drills_are_told_with_what_they_took_and_lost() -> None:
+    runs = [drill(90.0), drill(110.0, date="2026-11-23T01:00:00Z"), drill(95.0, missed=["TIME: too long"])]
+    said = claims.drilled("archive", series(*runs), claims.DRILLED["en"])
+    assert "`archive` mode:" in said and "**95 s** (median; the slowest 110 s), 1.50 times" in said
+    assert "3 drills (2026-11-22 to 2026-11-23), 2 of which reached every goal" in said and "in a row" not in said
+    assert "right before the load, which ran for 41 s" in said
+    assert "Of 300 rows that PostgreSQL had acknowledged until the last moment 0 are missing." in said
+    assert "of 300 records that were acknowledged as lines of JSONL 120 are missing, the oldest 33 s old" in said
+
+
+def test_a_drill_that_did_not_come_to_its_end_counts() -> None:
+    broken = {"mode": "stream", "missed": ["recover: it was refused"], "revision": "abc"}
+    assert "2 drills (2026-11-22), 1 of which reached" in claims.drilled("stream", series(drill(), broken),
+                                                                       claims.DRILLED["en"])
+    assert claims.drilled("stream", series(broken), claims.DRILLED["en"]).endswith("none of which came to its end.")
+    assert claims.drilled("stream", {}, claims.DRILLED["ko"]) == "**`stream` 모드:** 아직 훈련 기록이 없다."
+
+
+def test_what_a_drill_has_not_measured_is_not_told() -> None:
+    one = drill()
+    del one["rpo"]["jsonl"], one["rto"]["phases"]["fetch"]
+    said = claims.drilled("stream", series(one), claims.DRILLED["en"])
+    assert "JSONL" not in said and "fetching" not in said and "Of 100 rows" in said
+
+
+def test_figures_of_drills_have_their_place_in_the_page() -> None:
+    page_before = f"a\n{claims.BEGIN}\nof before\n{claims.END}\nb\n"
+    made = claims.with_drills(page_before, {"stream": series(drill())}, "en")
+    assert made.startswith(f"a\n{claims.BEGIN}\n\n**`stream` mode:**") and made.endswith(f"\n\n{claims.END}\nb\n")
+    assert "of before" not in made and "**`archive` mode:** no series" in made
+    assert max(map(len, made.splitlines())) <= 120
+    assert claims.with_drills(made, {"stream": series(drill())}, "en") == made
+    with pytest.raises(ValueError, match="no place"):
+        claims.with_drills("a", {}, "en")
 
 
 def test_pytest_writes_down_how_tests_ended(tmp_path: Path) -> None:
