@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import ast
 import json
+import re
 import statistics
 import sys
 import unicodedata
@@ -21,6 +22,10 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from outcomes import product  # noqa: E402
+
 CLAIMS = ROOT / "tools" / "claims.yml"
 TESTS = ROOT / "bench" / "tests.json"
 RESULTS = ROOT / "bench" / "results.json"
@@ -120,6 +125,44 @@ def outcome(names: Sequence[str], results: Mapping[str, Any]) -> tuple[str, str]
     return "; ".join(parts), "; ".join(korean)
 
 
+STATE = "The product's sources as they were when this page was made: state `{}`."
+
+
+def state_of(text: str) -> str:
+    """The state of the product with which a page was made."""
+    found = re.search(re.escape(STATE).replace(r"\{\}", "(.*?)"), text)
+    return found[1] if found else ""
+
+
+def compared(results: Mapping[str, Any], present: str) -> Iterator[str]:
+    """Of which state of the product outcomes are, in English and Korean. The bed's own tests do not try it."""
+    known = [one.get("product") for name, one in results.items() if not of_bed(name)]
+    same, unsaid = known.count(present), known.count(None)
+    older = len(known) - same - unsaid
+    yield wrapped(
+        f"{STATE.format(present)} Of {len(known)} outcomes of tests of the product {same} are of this state and"
+        f" {older} of an earlier one; {unsaid} do not say, for they are from before this was written down.")
+    yield ""
+    yield wrapped(
+        f"이 문서를 만들 때의 제품 소스 상태는 위와 같다. 제품 테스트의 결과 {len(known)}건 중 {same}건은 이 상태,"
+        f" {older}건은 이전 상태의 것이며, {unsaid}건은 상태를 기록하기 전의 것이라 알 수 없다.")
+
+
+def of_bed(name: str) -> bool:
+    """Whether a test is of the test bed."""
+    return name.startswith("testbed/")
+
+
+def earlier(names: Iterable[str], results: Mapping[str, Any], present: str) -> str:
+    """That an outcome is of another state of the product than the present, and of which revision the oldest is."""
+    old = [results[name] for name in names if name in results and not of_bed(name)
+           and results[name].get("product") not in (None, present)]
+    if not old:
+        return ""
+    revision = min(old, key=lambda one: str(one["date"])).get("revision") or "-"
+    return f"<br>of an earlier state (`{revision}`)<br>이전 상태의 결과"
+
+
 def figure(key: str, unit: str, figures: Mapping[str, Any]) -> str:
     """A figure by its key in the results; what was never measured says so."""
     value: Any = figures
@@ -133,12 +176,15 @@ def figures_of() -> dict[str, Any]:
     return {**read(RESULTS), "drill": read(DRILL)}
 
 
-def page(of: Sequence[Claim], results: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
-    """The text of the page."""
-    return "\n".join(lines(of, results, figures)) + "\n"
+def page(of: Sequence[Claim], results: Mapping[str, Any], figures: Mapping[str, Any], present: str) -> str:
+    """The text of the page.
+
+    :param present: the state of the product; what is of another is no worse for it, and says so.
+    """
+    return "\n".join(lines(of, results, figures, present)) + "\n"
 
 
-def lines(of: Sequence[Claim], results: Mapping[str, Any], figures: Mapping[str, Any]) -> Iterator[str]:
+def lines(of: Sequence[Claim], results: Mapping[str, Any], figures: Mapping[str, Any], present: str) -> Iterator[str]:
     yield HEAD
     yield "## On what it was run (실행 환경)"
     yield ""
@@ -150,6 +196,8 @@ def lines(of: Sequence[Claim], results: Mapping[str, Any], figures: Mapping[str,
         last = max((one["date"] for one in some), default="")
         yield f"| {name} ({korean}) | " + (f"{passed} of {len(some)} passed | {last} |" if some else
                                             "🔴 **never run** (실행한 적 없음) | - |")
+    yield ""
+    yield from compared(results, present)
     yield ""
     yield f"Figures are of {figures.get('date', 'no run')}, on {figures.get('node_kind', 'nothing')}."
     yield ""
@@ -163,7 +211,7 @@ def lines(of: Sequence[Claim], results: Mapping[str, Any], figures: Mapping[str,
         english, korean = outcome(names, results)
         ran = [results[name] for name in names if name in results]
         # The oldest: so old is the proof as a whole.
-        date = min((item["date"] for item in ran), default="-")[:10]
+        date = min((item["date"] for item in ran), default="-")[:10] + earlier(names, results, present)
         nodes = ", ".join(dict.fromkeys(item["node"] for item in ran)) or "-"
         shown = "<br>".join(f"{name}: {figure(key, unit, figures)}" for name, (key, unit) in one.figures.items())
         yield f"| {one.english}<br>{one.korean} | {english}<br>{korean} | {date} | {nodes} | {shown} |"
@@ -315,7 +363,9 @@ def main(argv: Sequence[str]) -> int:
     if arguments.merge:
         TESTS.write_text(written(merged(read(TESTS), arguments.merge)))
     of = claims()
-    PAGE.write_text(page(of, read(TESTS), figures_of()))
+    # Outside git the state is not known, and that of the page as it is stays.
+    present = product() or state_of(PAGE.read_text() if PAGE.is_file() else "")
+    PAGE.write_text(page(of, read(TESTS), figures_of(), present))
     for language, path in LOSS.items():
         path.write_text(with_drills(path.read_text(), read(DRILL), language))
     missing = [name for one in of for name in unknown(one)]

@@ -35,13 +35,15 @@ def result(outcome: str = "passed", **fields: Any) -> dict[str, Any]:  # noqa: A
 
 def page(results: dict[str, Any], measured: dict[str, Any] | None = None, **body: Any) -> str:  # noqa: ANN401
     claim = claims.Claim({"en": "It holds.", "ko": "성립한다.", "tests": [MADE], **body})
-    text: str = claims.page([claim], results, measured or {})
+    text: str = claims.page([claim], results, measured or {}, "now")
     return text
 
 
 def test_the_page_is_made() -> None:
-    made = claims.page(claims.claims(), claims.read(claims.TESTS), claims.figures_of())
-    assert (ROOT / "docs" / "claims.md").read_text() == made, "run `python tools/claims.py`"
+    text = (ROOT / "docs" / "claims.md").read_text()
+    # With the state that it was made with: a page does not get wrong when a source changes.
+    made = claims.page(claims.claims(), claims.read(claims.TESTS), claims.figures_of(), claims.state_of(text))
+    assert text == made, "run `python tools/claims.py`"
 
 
 def test_every_test_that_a_claim_names_is_there() -> None:
@@ -86,16 +88,53 @@ def test_a_file_stands_for_all_of_its_tests_and_one_that_is_missing_shows() -> N
 def test_a_claim_that_is_not_proved_comes_first() -> None:
     well = claims.Claim({"en": "Proved.", "ko": "증명.", "tests": [MADE]})
     bad = claims.Claim({"en": "Open.", "ko": "미증명.", "tests": ["tests/unit/test_none.py"]})
-    text = claims.page([well, bad], {MADE: result()}, {})
+    text = claims.page([well, bad], {MADE: result()}, {}, "now")
     assert text.index("| Open.") < text.index("| Proved.") and "🔴 **no test**" in text
+
+
+@pytest.mark.parametrize(("fields", "date", "counted"), [
+    ({"product": "now", "revision": "abc"}, "2026-11-21", "1 are of this state and 0 of an earlier one; 0 do not say"),
+    ({"product": "then", "revision": "abc"}, "2026-11-21<br>of an earlier state (`abc`)<br>이전 상태의 결과",
+     "0 are of this state and 1 of an earlier one; 0 do not say"),
+    ({}, "2026-11-21", "0 are of this state and 0 of an earlier one; 1 do not say"),
+])
+def test_an_outcome_of_an_earlier_state_says_so_and_proves_no_less(fields: dict[str, Any], date: str,
+                                                                  counted: str) -> None:
+    text = page({MADE: result(**fields)})
+    assert "✅ proved by 2 cases" in text and f"| {date} | no node |" in text
+    assert f"Of 1 outcomes of tests of the product {counted}" in " ".join(text.split())
+    assert claims.state_of(text) == "now"
+
+
+def test_the_beds_own_tests_do_not_try_the_product() -> None:
+    name = claims.tests_of("testbed/k3s/tests/test_certs.py")[0]
+    text = page({name: result(product="then")}, tests=[name])
+    assert "Of 0 outcomes" in text and "earlier state" not in text
+
+
+def test_a_state_is_of_what_the_product_is_made_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    outcomes = sys.modules["outcomes"]
+    monkeypatch.setattr(outcomes, "ROOT", tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert (outcomes.revision(), outcomes.product()) == (None, None)
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    seen = []
+    for name, text in (("site.yml", "a"), ("site.yml", "b"), ("roles/x/tasks/main.yml", "a"), ("tests/test_x.py", "a"),
+                       ("roles/x/README.md", "a")):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+        seen.append(outcomes.product())
+    assert len(set(seen[:3])) == 3 and set(seen[2:]) == {seen[2]}
 
 
 def test_the_later_run_counts_and_what_is_no_test_any_more_goes(tmp_path: Path) -> None:
     old = {MADE: result("failed"), "tests/unit/test_claims.py::test_gone": result()}
     for number, (outcome, date) in enumerate([("passed", "2026-11-21T21:00:00Z"), ("failed", "2026-11-20T00:00:00Z")]):
-        (tmp_path / f"{number}.json").write_text(json.dumps({MADE: result(outcome, date=date)}))
+        one = result(outcome, date=date, revision=date[:10], product=outcome)
+        (tmp_path / f"{number}.json").write_text(json.dumps({MADE: one}))
     found = claims.merged(old, tmp_path)
     assert list(found) == [MADE] and found[MADE]["outcome"] == "passed"
+    assert (found[MADE]["revision"], found[MADE]["product"]) == ("2026-11-21", "passed")
     assert json.loads(claims.written(found)) == found
 
 
@@ -178,6 +217,8 @@ def test_pytest_writes_down_how_tests_ended(tmp_path: Path) -> None:
     assert {name.rpartition("::")[2]: (one["outcome"], one["count"]) for name, one in found.items()} == {
         "test_node": ("passed", 1), "test_three": ("failed", 3), "test_passed": ("passed", 1),
         "test_skipped": ("skipped", 1), "test_error": ("failed", 1)}
+    here = {"revision": sys.modules["outcomes"].revision(), "product": sys.modules["outcomes"].product()}
+    assert all({key: one.get(key) for key in here} == here for one in found.values())
     kinds = {name.rpartition("::")[2]: one["node"] for name, one in found.items()}
     assert kinds["test_three"] == "no node" and kinds["test_node"].startswith("stand-in on ")
     why = (tmp_path / "outcomes" / "failures.txt").read_text()
