@@ -22,6 +22,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 LOCAL := obs-local
 NAME ?= $(LOCAL)
 ENV ?= prod
+ADDRESS ?=
 ARGS ?=
 N ?= 1
 SNAPSHOT ?= bare
@@ -31,14 +32,14 @@ help: ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 16
 
 $(UV):
-	@echo "[setup] uv $(UV_VERSION)"
+	@echo "[setup] uv $(UV_VERSION)" >&2
 	@python3 -c 'import ensurepip' 2>/dev/null || { echo "error: python3 has no venv module: apt-get install python3-venv" >&2; exit 1; }
 	@python3 -m venv $(CACHE)/tools/uv-$(UV_VERSION)
 	@$(CACHE)/tools/uv-$(UV_VERSION)/bin/python -m pip install --quiet --disable-pip-version-check \
 		--require-hashes -r testbed/uv.txt
 
 $(VENV)/.complete: $(UV) uv.lock
-	@echo "[setup] Python packages of uv.lock"
+	@echo "[setup] Python packages of uv.lock" >&2
 	@$(UV) sync --frozen --quiet
 	@# Where Python may not write it, it would compile Ansible anew for every command: a second each.
 	@$(VENV)/bin/python -m compileall -q -j 0 -x '/(ansible_collections|kubernetes|mypyc?|pygments|tests?)/' \
@@ -47,7 +48,7 @@ $(VENV)/.complete: $(UV) uv.lock
 
 # Without a Go that can build it, the kustomize or kubectl of the machine does as well.
 $(KUSTOMIZE):
-	@echo "[setup] kustomize"
+	@echo "[setup] kustomize" >&2
 	@mkdir -p $(@D)
 	@{ command -v go >/dev/null && cd testbed/go/kustomize \
 		&& CGO_ENABLED=0 GOWORK=off go build -mod=readonly -trimpath -buildvcs=false -ldflags='-s -w' -o $@.new $(KUSTOMIZE_MODULE) \
@@ -56,7 +57,7 @@ $(KUSTOMIZE):
 
 # For the tests of the contract, which render a chart.
 $(HELM):
-	@echo "[setup] helm"
+	@echo "[setup] helm" >&2
 	@mkdir -p $(@D)
 	@cd testbed/go/helm && CGO_ENABLED=0 GOWORK=off go build -mod=readonly -trimpath -buildvcs=false -ldflags='-s -w' \
 		-o $@.new $(HELM_MODULE)/cmd/helm && mv $@.new $@
@@ -67,6 +68,11 @@ tools: $(VENV)/.complete $(KUSTOMIZE)
 .PHONY: env
 env: tools ## eval "$$(make env)" puts Ansible on the PATH
 	@echo 'export PATH="$(VENV)/bin:$$PATH"'
+
+# With the Python that is there: nothing has to be installed first.
+.PHONY: host-key
+host-key: ## a machine's SSH host key, compared with its console's, into known_hosts: ADDRESS=203.0.113.10
+	@python3 tools/host_key.py $(ARGS) $(ADDRESS)
 
 .PHONY: setup
 setup: tools $(HELM) ## check this machine and install what it lacks
@@ -150,7 +156,8 @@ bench-contract: tools ## what a check against the contract costs, beside kubectl
 
 .PHONY: drill
 drill: setup ## lose a node with 2 GiB under load, N times, and bring it back; into bench/drill.json. ARGS='--mode archive'; --add goes on with a series
-	@PYTHONPATH=testbed:tests:tests/on_node $(PYTHON) -m drill series -n $(N) $(ARGS)
+	@status=0; PYTHONPATH=testbed:tests:tests/on_node $(PYTHON) -m drill series -n $(N) $(ARGS) || status=$$?; \
+		$(PYTHON) tools/claims.py; exit $$status
 
 .PHONY: arm64
 arm64: setup ## the main job on an emulated arm64 machine: provision, reboot, power cut, restore; into bench/results.json

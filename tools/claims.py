@@ -1,4 +1,5 @@
-"""Make ``docs/claims.md``: what is claimed, the tests that prove it, and how and when they ended.
+"""Make ``docs/claims.md``: what is claimed, the tests that prove it, and how and when they ended; and in the pages on a
+node's loss what the drills took and lost.
 
 ``python tools/claims.py [--merge FOLDER]``; with ``--merge``, what ``tests/outcomes.py`` has written is put into
 ``bench/tests.json`` first. Results of tests that are no more are left out.
@@ -9,7 +10,10 @@ from __future__ import annotations
 import argparse
 import ast
 import json
+import re
+import statistics
 import sys
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -18,11 +22,19 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from outcomes import product  # noqa: E402
+
 CLAIMS = ROOT / "tools" / "claims.yml"
 TESTS = ROOT / "bench" / "tests.json"
 RESULTS = ROOT / "bench" / "results.json"
 DRILL = ROOT / "bench" / "drill.json"
 PAGE = ROOT / "docs" / "claims.md"
+LOSS = {"en": ROOT / "docs" / "node-loss.md", "ko": ROOT / "docs" / "node-loss.ko.md"}
+BEGIN, END = "<!-- Made by tools/claims.py from bench/drill.json. -->", "<!-- Until here. -->"
+"""Between them a page on a node's loss has its figures."""
+WIDTH = 120
 
 NODES = (("no node", "노드 없음"), ("stand-in on amd64", "대역 K3s, amd64"), ("stand-in on arm64", "대역 K3s, arm64"),
          ("official K3s on amd64", "공식 K3s, amd64"), ("official K3s on arm64", "공식 K3s, arm64"))
@@ -113,6 +125,44 @@ def outcome(names: Sequence[str], results: Mapping[str, Any]) -> tuple[str, str]
     return "; ".join(parts), "; ".join(korean)
 
 
+STATE = "The product's sources as they were when this page was made: state `{}`."
+
+
+def state_of(text: str) -> str:
+    """The state of the product with which a page was made."""
+    found = re.search(re.escape(STATE).replace(r"\{\}", "(.*?)"), text)
+    return found[1] if found else ""
+
+
+def compared(results: Mapping[str, Any], present: str) -> Iterator[str]:
+    """Of which state of the product outcomes are, in English and Korean. The bed's own tests do not try it."""
+    known = [one.get("product") for name, one in results.items() if not of_bed(name)]
+    same, unsaid = known.count(present), known.count(None)
+    older = len(known) - same - unsaid
+    yield wrapped(
+        f"{STATE.format(present)} Of {len(known)} outcomes of tests of the product {same} are of this state and"
+        f" {older} of an earlier one; {unsaid} do not say, for they are from before this was written down.")
+    yield ""
+    yield wrapped(
+        f"이 문서를 만들 때의 제품 소스 상태는 위와 같다. 제품 테스트의 결과 {len(known)}건 중 {same}건은 이 상태,"
+        f" {older}건은 이전 상태의 것이며, {unsaid}건은 상태를 기록하기 전의 것이라 알 수 없다.")
+
+
+def of_bed(name: str) -> bool:
+    """Whether a test is of the test bed."""
+    return name.startswith("testbed/")
+
+
+def earlier(names: Iterable[str], results: Mapping[str, Any], present: str) -> str:
+    """That an outcome is of another state of the product than the present, and of which revision the oldest is."""
+    old = [results[name] for name in names if name in results and not of_bed(name)
+           and results[name].get("product") not in (None, present)]
+    if not old:
+        return ""
+    revision = min(old, key=lambda one: str(one["date"])).get("revision") or "-"
+    return f"<br>of an earlier state (`{revision}`)<br>이전 상태의 결과"
+
+
 def figure(key: str, unit: str, figures: Mapping[str, Any]) -> str:
     """A figure by its key in the results; what was never measured says so."""
     value: Any = figures
@@ -126,12 +176,15 @@ def figures_of() -> dict[str, Any]:
     return {**read(RESULTS), "drill": read(DRILL)}
 
 
-def page(of: Sequence[Claim], results: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
-    """The text of the page."""
-    return "\n".join(lines(of, results, figures)) + "\n"
+def page(of: Sequence[Claim], results: Mapping[str, Any], figures: Mapping[str, Any], present: str) -> str:
+    """The text of the page.
+
+    :param present: the state of the product; what is of another is no worse for it, and says so.
+    """
+    return "\n".join(lines(of, results, figures, present)) + "\n"
 
 
-def lines(of: Sequence[Claim], results: Mapping[str, Any], figures: Mapping[str, Any]) -> Iterator[str]:
+def lines(of: Sequence[Claim], results: Mapping[str, Any], figures: Mapping[str, Any], present: str) -> Iterator[str]:
     yield HEAD
     yield "## On what it was run (실행 환경)"
     yield ""
@@ -143,6 +196,8 @@ def lines(of: Sequence[Claim], results: Mapping[str, Any], figures: Mapping[str,
         last = max((one["date"] for one in some), default="")
         yield f"| {name} ({korean}) | " + (f"{passed} of {len(some)} passed | {last} |" if some else
                                             "🔴 **never run** (실행한 적 없음) | - |")
+    yield ""
+    yield from compared(results, present)
     yield ""
     yield f"Figures are of {figures.get('date', 'no run')}, on {figures.get('node_kind', 'nothing')}."
     yield ""
@@ -156,7 +211,7 @@ def lines(of: Sequence[Claim], results: Mapping[str, Any], figures: Mapping[str,
         english, korean = outcome(names, results)
         ran = [results[name] for name in names if name in results]
         # The oldest: so old is the proof as a whole.
-        date = min((item["date"] for item in ran), default="-")[:10]
+        date = min((item["date"] for item in ran), default="-")[:10] + earlier(names, results, present)
         nodes = ", ".join(dict.fromkeys(item["node"] for item in ran)) or "-"
         shown = "<br>".join(f"{name}: {figure(key, unit, figures)}" for name, (key, unit) in one.figures.items())
         yield f"| {one.english}<br>{one.korean} | {english}<br>{korean} | {date} | {nodes} | {shown} |"
@@ -172,6 +227,122 @@ def lines(of: Sequence[Claim], results: Mapping[str, Any], figures: Mapping[str,
             yield f"- `{name}`: {', '.join(sorted(states)) or '🔴 no test'}"
 
 
+# --- what drills took and lost ------------------------------------------------------------------------
+
+MODES = ("stream", "archive")
+DRILLED = {"en": {
+    "took": "**`{mode}` mode:** from the end of the node to a verified Observer **{median} s** (median; the slowest"
+            " {slowest} s), {ratio} times a first provision without data ({fresh} s). That is of {n} drills ({dates}),"
+            " {good} of which reached every goal. Each lost a node under load with {database} GB of database and"
+            " {files} GiB of files, on local {architecture} nodes of a machine with {cores} cores.",
+    "phases": "{until_restore} s of it are the machine and K3s, {fetch} s fetching the data, {observer} s Observer and"
+              " PostgreSQL.",
+    "condition": "The base backup and that of the files were taken right before the load, which ran for {load} s:"
+                 " little log had to be replayed. After an older base backup there is more of it.",
+    "rows": "Of {of} rows that PostgreSQL had acknowledged until the last moment {missing} are missing{age}.",
+    "records": "Files are as of the last backup: of {of} records that were acknowledged as lines of JSONL {missing} are"
+               " missing{age}.",
+    "age": ", the oldest {age} s old when the node ended",
+    "none": "**`{mode}` mode:** no series of drills yet.",
+    "unfinished": "**`{mode}` mode:** {n} drills ({dates}), none of which came to its end.",
+    "dates": "{first} to {last}",
+}, "ko": {
+    "took": "**`{mode}` 모드:** 노드가 사라진 때부터 검증된 Observer까지 **{median}초**(중앙값, 가장 느린 것"
+            " {slowest}초), 데이터 없는 최초 구성({fresh}초)의 {ratio}배. 훈련 {n}회의 값이며({dates}) {good}회가"
+            " 모든 목표를 달성했다. 매번 데이터베이스 {database} GB와 파일 {files} GiB를 가진 노드를 부하 중에"
+            " 잃었다(코어 {cores}개인 머신의 로컬 {architecture} 노드).",
+    "phases": "그중 머신과 K3s가 {until_restore}초, 데이터 가져오기가 {fetch}초, Observer와 PostgreSQL이"
+              " {observer}초다.",
+    "condition": "base 백업과 파일 백업은 {load}초 동안의 부하 직전에 만들어졌으므로 재생할 로그가 적었다."
+                 " base 백업이 오래될수록 재생할 로그가 많다.",
+    "rows": "PostgreSQL이 마지막 순간까지 확인한 {of}행 가운데 잃은 것은 {missing}행이다{age}.",
+    "records": "파일은 마지막 백업 시점의 것이다: JSONL 줄로 확인된 기록 {of}건 가운데 잃은 것은 {missing}건이다{age}.",
+    "age": "(가장 오래된 것은 노드가 사라지기 {age}초 전)",
+    "none": "**`{mode}` 모드:** 아직 훈련 기록이 없다.",
+    "unfinished": "**`{mode}` 모드:** 훈련 {n}회({dates}) 가운데 끝까지 간 것이 없다.",
+    "dates": "{first}~{last}",
+}}
+"""Sentences about the drills of a mode, by language."""
+
+
+def at(one: Any, key: str) -> Any:  # noqa: ANN401
+    """What is there by a key with dots; nothing when it is not."""
+    for part in key.split("."):
+        one = one.get(part) if isinstance(one, Mapping) else None
+    return one
+
+
+def each(runs: Sequence[Mapping[str, Any]], key: str) -> list[float]:
+    """A figure of all runs that have it."""
+    return [value for value in (at(one, key) for one in runs) if isinstance(value, int | float)]
+
+
+def drilled(mode: str, series: Mapping[str, Any], words: Mapping[str, str]) -> str:
+    """What the drills of a mode came to. A sentence whose figures no run has is left out."""
+    runs: list[Mapping[str, Any]] = series.get("runs") or []
+    if not runs:
+        return words["none"].format(mode=mode)
+    days = sorted(day[:10] for one in runs if isinstance(day := one.get("date"), str))
+    dates = (days[0] if days[0] == days[-1] else words["dates"].format(first=days[0], last=days[-1])) if days else "-"
+    given: dict[str, Any] = {
+        "mode": mode, "n": len(runs), "dates": dates, "good": sum(not one.get("missed") for one in runs),
+        **{name: series["machine"][name] for name in ("architecture", "cores") if at(series, f"machine.{name}")}}
+    if times := each(runs, "rto.seconds"):
+        given |= {"median": f"{statistics.median(times):.0f}", "slowest": f"{max(times):.0f}"}
+    for name, key, scale, digits in (
+            ("ratio", "rto.ratio", 1, 2), ("fresh", "rto.fresh_provision_seconds", 1, 0),
+            ("load", "rpo.load_seconds", 1, 0), ("database", "database_bytes", 1e9, 1),
+            ("files", "file_bytes", 2**30, 0),
+            *((phase, f"rto.phases.{phase}", 1, 0) for phase in ("until_restore", "fetch", "observer"))):
+        if some := each(runs, key):
+            given[name] = f"{statistics.median(some) / scale:.{digits}f}"
+    said = [sentence(words[name], given) for name in ("took", "phases", "condition")]
+    if not said[0]:
+        return words["unfinished"].format(**given)
+    for name, store in (("rows", "postgresql"), ("records", "jsonl")):
+        asked = [one for one in runs if isinstance(at(one, f"rpo.{store}.missing"), int)]
+        missing, ages = sum(each(asked, f"rpo.{store}.missing")), each(asked, f"rpo.{store}.age_seconds")
+        age = words["age"].format(age=f"{max(ages):.0f}") if missing and ages else ""
+        if asked:
+            said.append(words[name].format(of=sum(each(asked, "rpo.acknowledged")), missing=missing, age=age))
+    return " ".join(filter(None, said))
+
+
+def sentence(words: str, given: Mapping[str, Any]) -> str:
+    """A sentence with its figures; none when one is not there."""
+    try:
+        return words.format(**given)
+    except KeyError:
+        return ""
+
+
+def wide(text: str) -> int:
+    """Columns of a text."""
+    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
+
+
+def wrapped(text: str) -> str:
+    """A paragraph in lines."""
+    rows = [""]
+    for word in text.split(" "):
+        if rows[-1] and wide(f"{rows[-1]} {word}") > WIDTH:
+            rows.append("")
+        rows[-1] += f" {word}" if rows[-1] else word
+    return "\n".join(rows)
+
+
+def with_drills(text: str, drills: Mapping[str, Any], language: str) -> str:
+    """A page on a node's loss with the figures of drills in their place."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ValueError(f"the page has no place for the figures of drills: {BEGIN} ... {END}")
+    # Modes that are not known yet come last.
+    modes = [*MODES, *sorted(set(drills) - set(MODES))]
+    made = "\n\n".join(wrapped(drilled(mode, drills.get(mode) or {}, DRILLED[language])) for mode in modes)
+    return f"{before}{begin}\n\n{made}\n\n{end}{after}"
+
+
 def read(path: Path) -> dict[str, Any]:
     """A JSON file; empty when it is not there."""
     found: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
@@ -185,14 +356,18 @@ def written(results: Mapping[str, Any]) -> str:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Write the page. Returns 1 when a claim names a test that there is not."""
+    """Write the pages. Returns 1 when a claim names a test that there is not."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--merge", type=Path, metavar="FOLDER", help="what tests/outcomes.py has written")
     arguments = parser.parse_args(argv)
     if arguments.merge:
         TESTS.write_text(written(merged(read(TESTS), arguments.merge)))
     of = claims()
-    PAGE.write_text(page(of, read(TESTS), figures_of()))
+    # Outside git the state is not known, and that of the page as it is stays.
+    present = product() or state_of(PAGE.read_text() if PAGE.is_file() else "")
+    PAGE.write_text(page(of, read(TESTS), figures_of(), present))
+    for language, path in LOSS.items():
+        path.write_text(with_drills(path.read_text(), read(DRILL), language))
     missing = [name for one in of for name in unknown(one)]
     for name in missing:
         print(f"error: tools/claims.yml names {name}, and there is no such test", file=sys.stderr)
