@@ -10,6 +10,8 @@ import os
 import re
 import shlex
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -22,7 +24,7 @@ import pytest
 from bed import nodes, settings
 from drill.drill import SMALL, Drill
 from drill.protected import CONFIG, NAMESPACE, RESTORE_TASK, STORAGE, Protected, Timed, settle
-from hands import node_name, wait_for
+from hands import ROOT, node_name, wait_for
 
 FILES, BASE, RECORD, WAL = "files", "base", "record", "wal"
 KEEPER_AWAY_SECONDS = 130.0
@@ -107,6 +109,32 @@ def restored(run: Timed) -> bool:
 
 def changes_of(run: Timed) -> list[str]:
     return [str(one) for about in run.results.values() for one in about.get("changes") or []]
+
+
+# --- a bare machine --------------------------------------------------------------------------------
+
+
+def test_its_host_key_takes_the_place_of_the_lost_ones(drill: Drill, tmp_path: Path) -> None:
+    """`make host-key`, with the fingerprint out of the machine itself, as its console has it."""
+    node, known = drill.site.node, tmp_path / ".ssh" / "known_hosts"
+    known.parent.mkdir(mode=0o700)
+    stale = f"{node.address} ssh-ed25519 {'A' * 68}\n"
+    known.write_text(stale)
+    shown = drill.site.site.ssh("ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub")
+
+    def typed(line: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, str(ROOT / "tools" / "host_key.py"), node.address], input=line,
+                              text=True, check=False, capture_output=True, env={**os.environ, "HOME": str(tmp_path)})
+
+    wrong = typed(re.sub(r"SHA256:.{4}", "SHA256:AAAA", shown))
+    assert wrong.returncode == 1 and "the console says SHA256:AAAA" in wrong.stderr and known.read_text() == stale
+    assert typed("yes\n").returncode == 1 and known.read_text() == stale
+    assert typed(shown).returncode == 0
+    login = subprocess.run(["ssh", "-F", "none", "-o", f"UserKnownHostsFile={known}", "-o", "BatchMode=yes", "-o",
+                            "StrictHostKeyChecking=yes", f"nobody@{node.address}"], check=False, capture_output=True,
+                           text=True).stderr
+    # Past the host key, and nobody is let in.
+    assert "Permission denied" in login and "Host key verification failed" not in login
 
 
 # --- refused, on a bare machine --------------------------------------------------------------------

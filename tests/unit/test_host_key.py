@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / "tools" / "host_key.py"
-SSHD = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
 ADDRESS = "203.0.113.10"
 
 
@@ -168,50 +163,6 @@ def test_a_file_that_is_not_understood_stays(desk: Desk, tmp_path: Path) -> None
 @pytest.mark.parametrize("address", ["-oProxyCommand=x", "a b", "*", "a,b", ""])
 def test_what_is_no_address_is_refused(desk: Desk, address: str) -> None:
     assert desk.run("--", address).returncode == 1
-
-
-@pytest.fixture
-def server() -> Iterator[tuple[int, Path]]:
-    """A real sshd on loopback: its port and its host key."""
-    if not SSHD:
-        pytest.skip("there is no sshd on this machine")
-    # As root it would need a user and a folder of the system's: another user's does as well.
-    owner = 65534 if os.geteuid() == 0 else os.geteuid()
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
-    with tempfile.TemporaryDirectory() as folder:
-        key = Path(folder) / "key"
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
-        for path in (Path(folder), key):
-            os.chown(path, owner, -1)
-        process = subprocess.Popen([SSHD, "-D", "-e", "-f", os.devnull, "-h", str(key), "-p", str(port), "-o",
-                                    "ListenAddress=127.0.0.1", "-o", "PidFile=none"], user=owner,
-                                   stderr=subprocess.DEVNULL)
-        try:
-            for _ in range(100):
-                with socket.socket() as tried:
-                    if tried.connect_ex(("127.0.0.1", port)) == 0:
-                        break
-                time.sleep(0.1)
-            yield port, key
-        finally:
-            process.terminate()
-            process.wait(10)
-
-
-def test_a_real_server_is_asked_and_then_trusted(desk: Desk, server: tuple[int, Path]) -> None:
-    port, key = server
-    said = subprocess.run(["ssh-keygen", "-lf", f"{key}.pub"], check=True, capture_output=True, text=True).stdout
-    desk.file.write_text(f"[127.0.0.1]:{port} ssh-ed25519 {'A' * 68}\n")
-    done = desk.run("--port", str(port), "127.0.0.1", say=said, real=True)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert desk.found(f"[127.0.0.1]:{port}") == [" ".join(Path(f"{key}.pub").read_text().split()[:2])]
-    login = subprocess.run(["ssh", "-F", "none", "-o", f"UserKnownHostsFile={desk.file}", "-o", "BatchMode=yes", "-o",
-                            "StrictHostKeyChecking=yes", "-p", str(port), "nobody@127.0.0.1"], check=False,
-                           capture_output=True, text=True).stderr
-    # Past the host key, and nobody is let in.
-    assert "Permission denied" in login and "Host key verification failed" not in login
 
 
 def test_a_port_that_nobody_listens_on_is_told(desk: Desk) -> None:
