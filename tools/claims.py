@@ -237,8 +237,8 @@ DRILLED = {"en": {
             " {files} GiB of files, on local {architecture} nodes of a machine with {cores} cores.",
     "phases": "{until_restore} s of it are the machine and K3s, {fetch} s fetching the data, {observer} s Observer and"
               " PostgreSQL.",
-    "condition": "The base backup and that of the files were taken right before the load, which ran for {load} s:"
-                 " little log had to be replayed. After an older base backup there is more of it.",
+    "condition": "Since the base backup {log} MB of log had been written, which PostgreSQL replayed; it is made once a"
+                 " day, and the longer ago it is the more there is to replay.",
     "rows": "Of {of} rows that PostgreSQL had acknowledged until the last moment {missing} are missing{age}.",
     "records": "Files are as of the last backup: of {of} records that were acknowledged as lines of JSONL {missing} are"
                " missing{age}.",
@@ -253,8 +253,8 @@ DRILLED = {"en": {
             " 잃었다(코어 {cores}개인 머신의 로컬 {architecture} 노드).",
     "phases": "그중 머신과 K3s가 {until_restore}초, 데이터 가져오기가 {fetch}초, Observer와 PostgreSQL이"
               " {observer}초다.",
-    "condition": "base 백업과 파일 백업은 {load}초 동안의 부하 직전에 만들어졌으므로 재생할 로그가 적었다."
-                 " base 백업이 오래될수록 재생할 로그가 많다.",
+    "condition": "base 백업 이후 쓰인 로그 {log} MB를 PostgreSQL이 재생했다. base 백업은 하루 한 번이며, 오래될수록"
+                 " 재생할 로그가 많다.",
     "rows": "PostgreSQL이 마지막 순간까지 확인한 {of}행 가운데 잃은 것은 {missing}행이다{age}.",
     "records": "파일은 마지막 백업 시점의 것이다: JSONL 줄로 확인된 기록 {of}건 가운데 잃은 것은 {missing}건이다{age}.",
     "age": "(가장 오래된 것은 노드가 사라지기 {age}초 전)",
@@ -291,7 +291,7 @@ def drilled(mode: str, series: Mapping[str, Any], words: Mapping[str, str]) -> s
         given |= {"median": f"{statistics.median(times):.0f}", "slowest": f"{max(times):.0f}"}
     for name, key, scale, digits in (
             ("ratio", "rto.ratio", 1, 2), ("fresh", "rto.fresh_provision_seconds", 1, 0),
-            ("load", "rpo.load_seconds", 1, 0), ("database", "database_bytes", 1e9, 1),
+            ("log", "log_bytes", 1e6, 0), ("database", "database_bytes", 1e9, 1),
             ("files", "file_bytes", 2**30, 0),
             *((phase, f"rto.phases.{phase}", 1, 0) for phase in ("until_restore", "fetch", "observer"))):
         if some := each(runs, key):

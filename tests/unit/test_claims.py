@@ -140,6 +140,7 @@ def test_the_later_run_counts_and_what_is_no_test_any_more_goes(tmp_path: Path) 
 
 def drill(seconds: float = 90.0, missing: int = 40, **fields: Any) -> dict[str, Any]:  # noqa: ANN401
     return {"date": "2026-11-22T21:47:32Z", "missed": [], "database_bytes": 1204059495, "file_bytes": 2**30,
+            "log_bytes": 37_400_000,
             "rto": {"seconds": seconds, "ratio": 1.5, "fresh_provision_seconds": 60.0,
                     "phases": {"until_restore": 40.0, "fetch": 20.0, "observer": 15.0}, "replay": {"new": 1}},
             "rpo": {"acknowledged": 100, "load_seconds": 41.0, "postgresql": {"missing": 0, "age_seconds": 0.0},
@@ -167,7 +168,7 @@ def test_drills_are_told_with_what_they_took_and_lost() -> None:
     said = claims.drilled("archive", series(*runs), claims.DRILLED["en"])
     assert "`archive` mode:" in said and "**95 s** (median; the slowest 110 s), 1.50 times" in said
     assert "3 drills (2026-11-22 to 2026-11-23), 2 of which reached every goal" in said and "in a row" not in said
-    assert "right before the load, which ran for 41 s" in said
+    assert "Since the base backup 37 MB of log had been written" in said
     assert "Of 300 rows that PostgreSQL had acknowledged until the last moment 0 are missing." in said
     assert "of 300 records that were acknowledged as lines of JSONL 120 are missing, the oldest 33 s old" in said
 
