@@ -143,3 +143,30 @@ def test_the_receiver_and_then_the_node_are_lost(drill: Drill) -> None:
     assert len(known) > 100 and min((known[number] for number in lost), default=at) >= dead - 1
     assert result["compared"]["tables_that_differ"] == {} and result["compared"]["entries_that_differ"] == []
     assert result["rpo"]["postgresql"]["duplicated"] == 0
+
+
+@pytest.mark.long
+def test_commits_that_do_not_wait_and_a_receiver_that_falls_behind(drill: Drill) -> None:
+    """Nothing but the state says then how much would be lost: it is good under load, and bad within seconds."""
+    site = drill.site
+    site.write_hosts(backup_sync=False)
+    site.play().ok()
+    settle(site)
+    wait_for(lambda: figures(site).get("mode") == "async" and site.state()["verdict"] == "ok", "it is good", 180)
+    with writing(site, drill.folder / "async.journal", "async", give_up=60):
+        site.backup()
+        seen = []
+        for _ in range(20):
+            seen.append(site.state()["verdict"])
+            time.sleep(1)
+        assert set(seen) == {"ok"}, site.state()["wrong"]
+        site.kept("pkill -STOP -u oreceiver")
+        stopped = time.monotonic()
+        try:
+            wait_for(lambda: site.state()["verdict"] == "bad", "the state says so", 40)
+            took, wrong = time.monotonic() - stopped, site.state()["wrong"]
+        finally:
+            site.kept("pkill -CONT -u oreceiver")
+    print(took, wrong)
+    assert took < 20 and any("behind" in one or "silent" in one or "receiv" in one for one in wrong), wrong
+    wait_for(lambda: site.state()["verdict"] == "ok", "the state is good again", 180)
