@@ -151,6 +151,14 @@ class Repository:
         return [node for line in _lines(done.stdout)
                 if (node := json.loads(line)).get("message_type", node.get("struct_type")) == "node"]
 
+    def version(self) -> str:
+        """restic's own version, such as 0.18.0."""
+        done = self._call(["version"], lock=False, seconds=self._seconds)
+        match = re.match(r"restic (\S+)", done.stdout.decode("utf-8", "replace"))
+        if match is None:
+            raise Unknown(f"{self._program} does not say its version")
+        return match[1]
+
     # --- writing
 
     def init(self) -> None:

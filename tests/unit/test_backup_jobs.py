@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import json
 import os
+import re
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -168,6 +169,7 @@ def test_a_record_names_what_is_whole(program: str, place: Path) -> None:
     good = last["good"]["files"]
     (files,), _ = node.repository().snapshots("files")
     assert good["id"] == files.id and good["folders"] == {"data": f"{place}/a/storage/pvc-1_ns_data"}
+    assert re.fullmatch(r"\d+\.\d+\.\d+", last["release"]["versions"]["restic"])
     assert last["position"] is None and last["writer"] == node.settings.writer
     assert not jobs.has_base_of_epoch(node.settings)
     node.repository().restore(files.id, str(place / "back"))
@@ -185,6 +187,47 @@ def test_a_record_says_what_has_left_the_node(place: Path) -> None:
     (place / "work/wal/shipped.json").write_text(json.dumps({**said, "epoch": 2}))
     assert jobs.shipped(given) == said
     assert jobs.shipped(dataclasses.replace(given, epoch=3)) is None
+
+
+def test_a_record_tells_versions_and_never_the_certificate_itself(program: str, place: Path) -> None:
+    node = Node(place / "a", place, program, release={"overlay": "o", "certificate": "none", "versions": {"k3s": "v1"}})
+    found = jobs.release(node.settings, node.repository())
+    assert set(found) == {"overlay", "versions"} and set(found["versions"]) == {"k3s", "restic"}
+    # One that does not run keeps nobody from a record.
+    found = jobs.release(node.settings, Repository(node.settings, program=str(place / "none")))
+    assert found["versions"] == {"k3s": "v1"}
+
+
+class Counted(Database):
+    """A database of paper: how many definitions of each kind it has, asked one time after the other."""
+
+    def __init__(self, given: Settings, *numbers: int) -> None:
+        super().__init__(given)
+        self.numbers, self.asked = list(numbers), 0
+
+    def psql(self, sql: str, seconds: float = 20.0, name: str | None = None) -> list[list[str]]:
+        if sql == jobs.LIST_TABLES:
+            return [["public.t"]]
+        self.asked += 1
+        defined = [["defined", kind, str(number), "f" * 64] for number in (self.numbers.pop(0), self.numbers.pop(0))
+                   for kind in jobs.DEFINED]
+        return [*defined, ["7"], ["at", "0/5000000", "000000010000000000000005"], ["point", "0/5000068", "15.20"],
+                ["public.t", "3", "12"]]
+
+
+def test_definitions_that_change_while_rows_are_counted_make_them_inexact(tmp_path: Path) -> None:
+    given = backup_inputs.settings(tmp_path)
+    database = Counted(given, 1, 1)
+    found = jobs.rows(database)
+    assert found and found["exact"] and found["server"] == "15.20" and found["definitions"]["kinds"]["indexes"] == {
+        "number": 1, "sha256": "f" * 64}
+    assert (found["lsn"], found["timeline"], found["tables"]) == (
+        "0/5000000", 1, {"public.t": {"rows": 3, "sum": "12"}})
+    database = Counted(given, 1, 2, 2, 2)
+    found = jobs.rows(database)
+    assert found and found["exact"] and database.asked == 2 and found["definitions"]["kinds"]["views"]["number"] == 2
+    found = jobs.rows(Counted(given, *range(8)))
+    assert found and not found["exact"]
 
 
 def test_a_killed_job_leaves_a_mark_and_the_next_unlocks(program: str, place: Path) -> None:
