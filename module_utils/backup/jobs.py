@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import ssl
 import struct
 import subprocess
@@ -20,7 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from . import host, receiver, state, stream, wal
+from . import host, prune, receiver, state, stream, wal
 from . import settings as given
 from .database import ARCHIVER, Database, images, number, quoted, segment_name, volumes
 from .files import used, write_file
@@ -90,8 +91,9 @@ def taken_over(settings: Settings, by: Snapshot) -> TakenOver:
 
 
 @contextmanager
-def writing(settings: Settings, repository: Repository, job: str) -> Iterator[None]:
-    """Around whatever adds to the repository: this node is its writer before and after.
+def writing(settings: Settings, repository: Repository, job: str) -> Iterator[list[Snapshot]]:
+    """Around whatever adds to the repository: this node is its writer before and after. What is yielded is all of the
+    repository, after the end as it is then.
 
     :raises BackupProblem: it is not, or the repository cannot be read.
     """
@@ -100,13 +102,13 @@ def writing(settings: Settings, repository: Repository, job: str) -> Iterator[No
     if os.path.exists(mark):
         # The last one was killed, and its lock would keep others from pruning.
         repository.unlock()
-    _look(settings, repository)
+    there = _look(settings, repository)
     with open(mark, "w", encoding="utf-8"):
         pass
-    yield
+    yield there
     with contextlib.suppress(FileNotFoundError):
         os.unlink(mark)
-    _look(settings, repository)
+    there[:] = _look(settings, repository)
 
 
 def _look(settings: Settings, repository: Repository) -> list[Snapshot]:
@@ -297,14 +299,15 @@ def save_files(settings: Settings, repository: Repository) -> Figures:
     folders = {claim: places[claim] for claim, role in settings.claims.items() if role == given.FILES_ROLE}
     if settings.config_folder:
         folders[""] = settings.config_folder
-    with writing(settings, repository, given.FILES):
+    with writing(settings, repository, given.FILES) as there:
         entries, digest = write_manifest(list(folders.values()), MANIFEST, f"{given.WORK}/files/hashes.json", (HALF,))
         done = repository.backup([*folders.values(), MANIFEST], given.FILES, exclude=[f"{one}/{HALF}"
                                                                                        for one in folders.values()])
         good = {"id": done.snapshot, "time": time.time(), "manifest": MANIFEST, "manifest_sha256": digest,
                 "entries": entries, "folders": folders, "disk": sum(map(used, folders.values()))}
         write_record(settings, repository, {"good": {given.FILES: good}})
-    return {"files": done.files, "bytes": done.bytes, "stored_bytes": done.stored}
+    return {"files": done.files, "bytes": done.bytes, "stored_bytes": done.stored,
+            "overdue": overdue(settings, there)}
 
 
 # --- the database -----------------------------------------------------------------------------------
@@ -541,6 +544,41 @@ def check(settings: Settings, repository: Repository) -> Figures:
     return {"subset": settings.check_subset, "seconds": round(time.monotonic() - started, 1)}
 
 
+UNITS = {"y": 366 * 86400, "m": 31 * 86400, "d": 86400, "h": 3600}
+"""A year and a month are as long as the longest, so that nothing is overdue too early."""
+PERIODS = {"within_hourly": "%Y-%m-%d %H", "within_daily": "%Y-%m-%d", "within_weekly": "%G %V",
+           "within_monthly": "%Y-%m", "within_yearly": "%Y"}
+
+
+def overdue(settings: Settings, snapshots: Sequence[Snapshot]) -> float | None:
+    """Since when the backup host could have forgotten something (epoch), by restic's own rules; 0 when it could not.
+    None where it is not the backup host's: an object store's owner forgets there, or nobody.
+
+    :param snapshots: all of the repository.
+    """
+    lengths = {name: sum(int(number) * UNITS[unit] for number, unit in re.findall(r"(\d+)([ymdh])", str(length)))
+               for name, length in settings.keep.items()}
+    if settings.repository != given.BACKUP_HOST or not lengths:
+        return None
+    ends = []
+    for kind in prune.KINDS:
+        ours = sorted((one for one in snapshots if one.kind == kind), key=lambda one: one.time, reverse=True)
+        last: dict[str, str] = {}
+        for one in ours:
+            keep = lengths.get("within", 0)
+            at = time.gmtime(one.time + one.zone)
+            for name in lengths.keys() & PERIODS.keys():
+                # The newest of each hour, day and so on is kept, and the oldest of all.
+                period = time.strftime(PERIODS[name], at)
+                if period != last.get(name) or one is ours[-1]:
+                    keep = max(keep, lengths[name])
+                last[name] = period
+            # Ages count from the newest.
+            if one.time + keep < ours[0].time:
+                ends.append(one.time + keep)
+    return min(ends, default=0.0)
+
+
 Job = Callable[[Settings, Repository], Figures]
 JOBS: dict[str, Job] = {
     given.FILES: save_files, given.BASE: save_base, given.WAL: save_wal, "check": check,
@@ -560,6 +598,7 @@ def run(name: str, settings: Settings, repository: Repository | None = None, job
     except (OSError, ValueError, given.SettingsError) as error:
         return failed(name, Unknown(str(error)))
     figures["seconds"] = round(time.monotonic() - started, 1)
+    state.retention(figures.pop("overdue", None))
     state.update(name, True, **figures)
     print(f"{state.WORDS.get(name, name)}: done, {json.dumps(figures, sort_keys=True)}")
     return 0

@@ -15,11 +15,11 @@ from typing import Any
 import backup_inputs
 import pytest
 
-from backup import jobs, settings, state
+from backup import jobs, run, settings, state
 from backup.database import Database, Position, images, number, segment_name, volumes
 from backup.manifest import read_manifest, write_manifest
 from backup.problems import Absent, DatabaseDown, Foreign, TakenOver
-from backup.restic import Repository
+from backup.restic import Repository, Snapshot
 from backup.settings import Settings
 from living import backups
 
@@ -252,7 +252,7 @@ def test_a_job_says_how_it_went(program: str, place: Path, monkeypatch: pytest.M
     assert jobs.run("files", node.settings, node.repository()) == 0
     (name, good, more), (_, better, figures) = told
     assert (name, good, better) == ("files", False, True) and "no repository" in more["why"] and more["remedy"]
-    assert figures["stored_bytes"] > 0 and figures["seconds"] >= 0
+    assert figures["stored_bytes"] > 0 and figures["seconds"] >= 0 and "overdue" not in figures
 
 
 def test_a_manifest_tells_everything_that_a_restore_brings_back(tmp_path: Path) -> None:
@@ -528,6 +528,49 @@ def test_after_a_restore_the_next_base_backup_is_of_what_was_restored(
         "epoch": 1, "good": {"base": {"id": "a", "system": 7}, "base_before": {"system": 6}}}))
     jobs.accept_database(str(record))
     assert json.loads(record.read_text()) == {"epoch": 1, "good": {"base": {"id": "a"}, "base_before": {}}}
+
+
+@pytest.mark.parametrize(("days", "verdict"), [(0, "ok"), (6.9, "ok"), (7.1, "ok"), (29.9, "ok"), (30.1, "bad")])
+def test_old_snapshots_that_nobody_forgets_are_told_and_after_a_month_bad(
+        tmp_path: Path, days: float, verdict: str) -> None:
+    now, folder = time.time(), str(tmp_path / "s")
+    (tmp_path / "settings.json").touch()
+    (tmp_path / "metrics").mkdir()
+    given = backup_inputs.settings(tmp_path, intervals={"files": 900}, textfile_dir=str(tmp_path / "metrics"))
+    state.expect(given, now, folder)
+    state.update("files", True, now, folder=folder)
+    since = now - days * 86400 if days else 0.0
+    state.retention(since, folder)
+    state.expect(given, now, folder)
+    said = time.strftime("old snapshots are overdue since %Y-%m-%d: run playbooks/backup.yml", time.gmtime(since))
+    found = state.read(folder)
+    assert found["verdict"] == verdict
+    assert found["wrong"] == ([f"retention: {said}"] if verdict == "bad" else [])
+    assert found["warnings"] == ([said] if 7 < days < 30 else [])
+    assert (said in (tmp_path / "s/state.txt").read_text()) is (days > 7)
+    collected = backups.collect(now, str(tmp_path / "settings.json"), f"{folder}/state.json")
+    assert collected and collected["warnings"] == found["warnings"]
+    assert collected["wrong"] == ([{"job": "retention", "why": said}] if verdict == "bad" else [])
+    metrics = (tmp_path / "metrics/observer_node_backup.prom").read_text()
+    assert f"\nobserver_node_backup_overdue_timestamp_seconds {since}\n" in metrics
+    # A job that does not know leaves it, another repository has none of it.
+    state.retention(None, folder)
+    assert "overdue" in state.read(folder)
+    state.expect(dataclasses.replace(given, repository="s3:x"), now, folder)
+    assert "overdue" not in state.read(folder) and state.read(folder)["verdict"] == "ok"
+    assert "overdue" not in (tmp_path / "metrics/observer_node_backup.prom").read_text()
+
+
+def test_after_a_prune_the_node_looks_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[float | None] = []
+    given = backup_inputs.settings(tmp_path, repository="rclone:", keep={"within": "2d"})
+    old = Snapshot("a" * 64, 1e9, "files", 1, "w", "tests/ns", (), ())
+    there = [old, dataclasses.replace(old, time=1e9 + 3 * 86400)]
+    monkeypatch.setattr(run, "Repository", lambda _given: SimpleNamespace(snapshots=lambda: (there, [])))
+    monkeypatch.setattr(state, "retention", told.append)
+    assert run.retention(given) == 0
+    del there[0]
+    assert run.retention(given) == 0 and told == [1e9 + 2 * 86400, 0.0]
 
 
 def test_metrics_are_what_prometheus_reads(tmp_path: Path) -> None:
