@@ -27,6 +27,9 @@ STEADY = 5.0
 STEADY_MOST, OF_LATE = 160.0, 600.0
 NEAR = 16 << 20
 """Bytes: a receiver that is farther behind catches up first."""
+LATE, LATE_LOOKS = 5.0, 2
+"""Seconds of lag, seen in so many looks in a row, that are more than is promised where commits do not wait. One look
+alone may have come late itself."""
 CERTAIN = 2.0
 """Seconds after which every process of the server has read its settings."""
 MOST_LOOKS = 2000
@@ -98,6 +101,7 @@ class Guard:
     """Decides, look by look. It does nothing itself: no clock, no database.
 
     :param sync: whether commits are to wait.
+    :param late: looks in a row that found the receiver farther behind than :data:`LATE`.
     :param held: until when the guarantee is known to have held, from the last time this ran; None at the first.
     """
 
@@ -118,6 +122,7 @@ class Guard:
     target: int | None = None
     behind: list[tuple[float, int]] = field(default_factory=list)
     look: Look = field(default_factory=Look)
+    late: int = 0
     base: bool = False
 
     @property
@@ -153,6 +158,8 @@ class Guard:
             self.behind.clear()
         self._hear(look, now, at)
         self.look, self.looked, self.looked_at = look, now, at
+        lag = self.lag_seconds(at) if look.flushed is not None else None
+        self.late = self.late + 1 if lag is not None and lag > LATE else 0
         fresh = look.streaming and now - self.heard <= QUIET
         if not fresh:
             self.fresh_since = self.certain_since = None

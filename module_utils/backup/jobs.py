@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import ssl
 import struct
 import subprocess
@@ -20,7 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from . import host, receiver, state, stream, wal
+from . import host, prune, receiver, state, stream, wal
 from . import settings as given
 from .database import ARCHIVER, Database, images, number, quoted, segment_name, volumes
 from .files import used, write_file
@@ -90,8 +91,9 @@ def taken_over(settings: Settings, by: Snapshot) -> TakenOver:
 
 
 @contextmanager
-def writing(settings: Settings, repository: Repository, job: str) -> Iterator[None]:
-    """Around whatever adds to the repository: this node is its writer before and after.
+def writing(settings: Settings, repository: Repository, job: str) -> Iterator[list[Snapshot]]:
+    """Around whatever adds to the repository: this node is its writer before and after. What is yielded is all of the
+    repository, after the end as it is then.
 
     :raises BackupProblem: it is not, or the repository cannot be read.
     """
@@ -100,13 +102,13 @@ def writing(settings: Settings, repository: Repository, job: str) -> Iterator[No
     if os.path.exists(mark):
         # The last one was killed, and its lock would keep others from pruning.
         repository.unlock()
-    _look(settings, repository)
+    there = _look(settings, repository)
     with open(mark, "w", encoding="utf-8"):
         pass
-    yield
+    yield there
     with contextlib.suppress(FileNotFoundError):
         os.unlink(mark)
-    _look(settings, repository)
+    there[:] = _look(settings, repository)
 
 
 def _look(settings: Settings, repository: Repository) -> list[Snapshot]:
@@ -203,8 +205,8 @@ def _write_record(settings: Settings, repository: Repository, more: dict[str, An
     record = {
         "rows": last.get("rows"), **more, "good": good, "schema": SCHEMA, "at": time.time(),
         "identity": settings.identity, "node": settings.node, "machine": settings.machine, "epoch": settings.epoch,
-        "writer": settings.writer, "mode": settings.mode, "release": release(settings), "position": position,
-        **node_state(),
+        "writer": settings.writer, "mode": settings.mode, "release": release(settings, repository),
+        "position": position, **node_state(),
     }
     if system := system_now(settings):
         record["system"] = system
@@ -257,9 +259,13 @@ def shipped(settings: Settings) -> dict[str, Any] | None:
     return None
 
 
-def release(settings: Settings) -> dict[str, Any]:
-    """What runs: as the inventory says, with the images that containers have and the sealing key's fingerprint."""
+def release(settings: Settings, repository: Repository) -> dict[str, Any]:
+    """What runs: as the inventory says, with restic's version, the images that containers have and the sealing key's
+    fingerprint."""
     found = {name: what for name, what in settings.release.items() if name != "certificate"}
+    found["versions"] = dict(settings.release.get("versions") or {})
+    with contextlib.suppress(BackupProblem):
+        found["versions"]["restic"] = repository.version()
     with contextlib.suppress(ValueError):
         certificate = ssl.PEM_cert_to_DER_cert(str(settings.release.get("certificate")))
         found["sealing"] = hashlib.sha256(certificate).hexdigest()
@@ -293,14 +299,15 @@ def save_files(settings: Settings, repository: Repository) -> Figures:
     folders = {claim: places[claim] for claim, role in settings.claims.items() if role == given.FILES_ROLE}
     if settings.config_folder:
         folders[""] = settings.config_folder
-    with writing(settings, repository, given.FILES):
+    with writing(settings, repository, given.FILES) as there:
         entries, digest = write_manifest(list(folders.values()), MANIFEST, f"{given.WORK}/files/hashes.json", (HALF,))
         done = repository.backup([*folders.values(), MANIFEST], given.FILES, exclude=[f"{one}/{HALF}"
                                                                                        for one in folders.values()])
         good = {"id": done.snapshot, "time": time.time(), "manifest": MANIFEST, "manifest_sha256": digest,
                 "entries": entries, "folders": folders, "disk": sum(map(used, folders.values()))}
         write_record(settings, repository, {"good": {given.FILES: good}})
-    return {"files": done.files, "bytes": done.bytes, "stored_bytes": done.stored}
+    return {"files": done.files, "bytes": done.bytes, "stored_bytes": done.stored,
+            "overdue": overdue(settings, there)}
 
 
 # --- the database -----------------------------------------------------------------------------------
@@ -337,14 +344,66 @@ def save_base(settings: Settings, repository: Repository) -> Figures:
     return figures
 
 
-LIST_TABLES = """SELECT format('%I.%I', n.nspname, c.relname)
+OURS = "n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'"
+RELATION = "format('%I.%I', n.nspname, c.relname)"
+LIST_TABLES = f"""SELECT {RELATION}
  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
- WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
+ WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND {OURS}
  ORDER BY 1"""
 
 PLAIN = """SET TimeZone = 'UTC'; SET DateStyle = 'ISO'; SET IntervalStyle = 'iso_8601'; SET extra_float_digits = 3;
  SET bytea_output = 'hex'; SET statement_timeout = 0;"""
-"""What the text of a row depends on."""
+"""What the text of a row depends on, and of a definition with a time in it."""
+
+
+DEFINED = {
+    "extensions": "SELECT format('%I %s %I', extname, extversion, n.nspname) FROM pg_extension"
+                  " JOIN pg_namespace n ON n.oid = extnamespace",
+    "relations": f"SELECT format('%s %s %s %s', {RELATION}, relkind, relpersistence, reloptions) FROM pg_class c"
+                 f" JOIN pg_namespace n ON n.oid = relnamespace WHERE {OURS}",
+    "columns": f"SELECT format('%s %I %s %s %s %s %s %s', {RELATION}, attname, format_type(atttypid, atttypmod),"
+               " attnotnull, pg_get_expr(adbin, adrelid), attidentity, attgenerated, attcollation::regcollation)"
+               " FROM pg_attribute a JOIN pg_class c ON c.oid = attrelid JOIN pg_namespace n ON n.oid = relnamespace"
+               " LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum"
+               f" WHERE {OURS} AND attnum > 0 AND NOT attisdropped AND relkind IN ('r', 'p', 'v', 'm', 'f', 'c')",
+    "sequences": f"SELECT format('%s %s %s %s %s %s %s %s', {RELATION}, format_type(seqtypid, NULL), seqstart,"
+                 " seqincrement, seqmin, seqmax, seqcache, seqcycle) FROM pg_sequence"
+                 f" JOIN pg_class c ON c.oid = seqrelid JOIN pg_namespace n ON n.oid = relnamespace WHERE {OURS}",
+    "indexes": "SELECT format('%s %s %s', pg_get_indexdef(indexrelid), indisvalid, indisclustered) FROM pg_index"
+               f" JOIN pg_class c ON c.oid = indexrelid JOIN pg_namespace n ON n.oid = relnamespace WHERE {OURS}",
+    "constraints": "SELECT format('%I.%I %s %s %s', n.nspname, conname, nullif(conrelid, 0)::regclass,"
+                   " nullif(contypid, 0)::regtype, pg_get_constraintdef(o.oid)) FROM pg_constraint o"
+                   f" JOIN pg_namespace n ON n.oid = connamespace WHERE {OURS}",
+    "views": f"SELECT format('%s %s', {RELATION}, pg_get_viewdef(c.oid)) FROM pg_class c"
+             f" JOIN pg_namespace n ON n.oid = relnamespace WHERE {OURS} AND relkind IN ('v', 'm')",
+    # What an extension brings its version says. An aggregate has no definition that could be asked for.
+    "functions": "SELECT CASE prokind WHEN 'a' THEN format('%s %s', p.oid::regprocedure, format_type(prorettype, NULL))"
+                 " ELSE pg_get_functiondef(p.oid) END FROM pg_proc p JOIN pg_namespace n ON n.oid = pronamespace"
+                 f" WHERE {OURS} AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass"
+                 " AND d.objid = p.oid AND d.deptype = 'e')",
+    "triggers": "SELECT format('%s %s', pg_get_triggerdef(t.oid), tgenabled) FROM pg_trigger t"
+                " JOIN pg_class c ON c.oid = tgrelid JOIN pg_namespace n ON n.oid = relnamespace"
+                f" WHERE {OURS} AND NOT tgisinternal",
+    "enums": "SELECT format('%s %s %s', enumtypid::regtype, enumsortorder, enumlabel) FROM pg_enum"
+             f" JOIN pg_type t ON t.oid = enumtypid JOIN pg_namespace n ON n.oid = typnamespace WHERE {OURS}",
+}
+"""What the database's definitions are made of, one text each. Names are whole only without a search path."""
+
+
+def definitions_sql() -> str:
+    """One row for each kind of definitions: its name, how many there are, and the SHA-256 over them in a fixed order.
+    It is asked after :data:`PLAIN`, and without a search path."""
+    return " UNION ALL ".join(
+        f"SELECT 'defined', '{kind}', count(*)::text, encode(sha256(convert_to(coalesce(string_agg(one, E'\\n'"
+        f" ORDER BY one COLLATE \"C\"), ''), getdatabaseencoding())), 'hex') FROM ({sql}) {kind} (one)"
+        for kind, sql in DEFINED.items())
+
+
+def definitions(found: Sequence[Sequence[str]]) -> dict[str, Any]:
+    """What the rows of :func:`definitions_sql` say: the fingerprint of them all, and of each kind with its number."""
+    kinds = {kind: {"number": int(count), "sha256": digest} for _, kind, count, digest in found}
+    whole = "".join(f"{kind} {kinds[kind]['number']} {kinds[kind]['sha256']}\n" for kind in DEFINED)
+    return {"sha256": hashlib.sha256(whole.encode()).hexdigest(), "kinds": kinds}
 
 
 def tables_sql(tables: Sequence[str]) -> str:
@@ -355,10 +414,12 @@ def tables_sql(tables: Sequence[str]) -> str:
 
 
 def rows(database: Database) -> dict[str, Any] | None:
-    """What the tables hold at one exact position of the WAL.
+    """What the tables hold, and how they and all else are defined, at one exact position of the WAL.
 
     For an instant all tables are locked against writers: what has committed by then is before the position, and all
-    else comes after it. A writer that holds a table for longer is not waited for; then it is not exact.
+    else comes after it. A writer that holds a table for longer is not waited for; then it is not exact. Of
+    definitions the server tells those of now and not those of the transaction: they are asked for before it, too, and
+    when they were changed meanwhile it is not exact either.
     """
     tables = [row[0] for row in database.psql(LIST_TABLES)]
     for exact in (True, True, True, False):
@@ -367,19 +428,27 @@ def rows(database: Database) -> dict[str, Any] | None:
         # The snapshot is the transaction's, the locks are the savepoint's. Before it a transaction of our own ends: a
         # commit that waits for the receiver while the base backup begins is in that backup and not in its WAL, and a
         # standby, as which the backup is rehearsed, shows it only after a later one.
-        sql = (f"{PLAIN} SELECT pg_current_xact_id(); BEGIN ISOLATION LEVEL REPEATABLE READ; SAVEPOINT s; {lock}"
+        defined = f"SET search_path = ''; {definitions_sql()}; RESET search_path;"
+        sql = (f"{PLAIN} {defined} SELECT pg_current_xact_id();"
+               f" BEGIN ISOLATION LEVEL REPEATABLE READ; SAVEPOINT s; {lock}"
                " SELECT 'at', pg_current_wal_insert_lsn(), pg_walfile_name(pg_current_wal_insert_lsn());"
-               " ROLLBACK TO SAVEPOINT s; SELECT 'point', pg_create_restore_point('observer-node'), 0;"
+               f" ROLLBACK TO SAVEPOINT s; {defined}"
+               " SELECT 'point', pg_create_restore_point('observer-node'), current_setting('server_version');"
                f" {tables_sql(tables)}; COMMIT")
         try:
-            found = [row for row in database.psql(sql, seconds=3600) if len(row) == 3]
+            said = database.psql(sql, seconds=3600)
         except DatabaseDown:
             if not exact:
                 raise
             time.sleep(1)
             continue
-        (_, lsn, name), *counted = [row for row in found if row[0] != "point"]
+        told = [row for row in said if len(row) == 4]
+        before, now = definitions(told[:len(DEFINED)]), definitions(told[len(DEFINED):])
+        if before != now and exact:
+            continue
+        (_, lsn, name), (_, _, server), *counted = [row for row in said if len(row) == 3]
         return {"lsn": lsn, "timeline": int(name[:8], 16), "at": time.time(), "exact": exact,
+                "definitions": now, "server": server,
                 "tables": {table: {"rows": int(count), "sum": total} for table, count, total in counted}}
     return None
 
@@ -475,6 +544,41 @@ def check(settings: Settings, repository: Repository) -> Figures:
     return {"subset": settings.check_subset, "seconds": round(time.monotonic() - started, 1)}
 
 
+UNITS = {"y": 366 * 86400, "m": 31 * 86400, "d": 86400, "h": 3600}
+"""A year and a month are as long as the longest, so that nothing is overdue too early."""
+PERIODS = {"within_hourly": "%Y-%m-%d %H", "within_daily": "%Y-%m-%d", "within_weekly": "%G %V",
+           "within_monthly": "%Y-%m", "within_yearly": "%Y"}
+
+
+def overdue(settings: Settings, snapshots: Sequence[Snapshot]) -> float | None:
+    """Since when the backup host could have forgotten something (epoch), by restic's own rules; 0 when it could not.
+    None where it is not the backup host's: an object store's owner forgets there, or nobody.
+
+    :param snapshots: all of the repository.
+    """
+    lengths = {name: sum(int(number) * UNITS[unit] for number, unit in re.findall(r"(\d+)([ymdh])", str(length)))
+               for name, length in settings.keep.items()}
+    if settings.repository != given.BACKUP_HOST or not lengths:
+        return None
+    ends = []
+    for kind in prune.KINDS:
+        ours = sorted((one for one in snapshots if one.kind == kind), key=lambda one: one.time, reverse=True)
+        last: dict[str, str] = {}
+        for one in ours:
+            keep = lengths.get("within", 0)
+            at = time.gmtime(one.time + one.zone)
+            for name in lengths.keys() & PERIODS.keys():
+                # The newest of each hour, day and so on is kept, and the oldest of all.
+                period = time.strftime(PERIODS[name], at)
+                if period != last.get(name) or one is ours[-1]:
+                    keep = max(keep, lengths[name])
+                last[name] = period
+            # Ages count from the newest.
+            if one.time + keep < ours[0].time:
+                ends.append(one.time + keep)
+    return min(ends, default=0.0)
+
+
 Job = Callable[[Settings, Repository], Figures]
 JOBS: dict[str, Job] = {
     given.FILES: save_files, given.BASE: save_base, given.WAL: save_wal, "check": check,
@@ -494,6 +598,7 @@ def run(name: str, settings: Settings, repository: Repository | None = None, job
     except (OSError, ValueError, given.SettingsError) as error:
         return failed(name, Unknown(str(error)))
     figures["seconds"] = round(time.monotonic() - started, 1)
+    state.retention(figures.pop("overdue", None))
     state.update(name, True, **figures)
     print(f"{state.WORDS.get(name, name)}: done, {json.dumps(figures, sort_keys=True)}")
     return 0

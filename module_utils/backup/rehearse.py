@@ -187,16 +187,21 @@ def compare_database(restorer: restore.Restorer, rows: Mapping[str, Any], databa
         tables = [row[0] for row in scratch.psql(jobs.LIST_TABLES)]
         found = {table: {"rows": int(count), "sum": total} for table, count, total
                  in scratch.psql(f"{jobs.PLAIN} {jobs.tables_sql(tables)}")}
+        defined = jobs.definitions(scratch.psql(
+            f"{jobs.PLAIN} SET search_path = ''; {jobs.definitions_sql()}"))
     if wrong := compare_tables(rows["tables"], found):
         raise Mismatch(f"{len(wrong)} of {len(rows['tables'])} tables are not as they were at {rows['lsn']}:"
                        f" {'; '.join(wrong[:SHOWN])}")
+    if other := compare_definitions(rows.get("definitions"), defined):
+        raise Mismatch(f"the database's definitions are not as they were at {rows['lsn']}: {'; '.join(other)}")
     restore.prepare(data, folder, inner, None, owner=both, timeline=timeline)
     with scratch.running():
         scratch.until("SELECT pg_is_in_recovery()::text", "false")
         lsn = scratch.psql("SELECT pg_current_wal_lsn()")[0][0]
     if number(lsn) < number(str(restorer.told["lsn"])) - restore.CUT_OFF:
         raise Mismatch(f"the database recovered to {lsn}, and its WAL reached {restorer.told['lsn']}")
-    return {"tables": len(found), "rows": sum(one["rows"] for one in found.values()), "counted_at": rows["at"]}
+    return {"tables": len(found), "rows": sum(one["rows"] for one in found.values()), "counted_at": rows["at"],
+            "definitions": sum(one["number"] for one in defined["kinds"].values()) if rows.get("definitions") else 0}
 
 
 def compare_tables(wanted: Mapping[str, Mapping[str, Any]], found: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -211,6 +216,21 @@ def compare_tables(wanted: Mapping[str, Mapping[str, Any]], found: Mapping[str, 
             said.append(f"table {name} has {found[name]['rows']} rows, and had {wanted[name]['rows']}")
         elif str(wanted[name]["sum"]) != found[name]["sum"]:
             said.append(f"table {name} holds other rows than it did")
+    return said
+
+
+def compare_definitions(wanted: Mapping[str, Any] | None, found: Mapping[str, Any]) -> list[str]:
+    """Which kinds of definitions differ, one sentence each. A record of before has none: nothing is compared.
+
+    A kind that only one of both knows is left out: another release of this project wrote the record.
+    """
+    said = []
+    before = (wanted or {}).get("kinds") or {}
+    for kind, now in found["kinds"].items():
+        if kind in before and now["number"] != int(before[kind]["number"]):
+            said.append(f"there are {now['number']} {kind}, and there were {before[kind]['number']}")
+        elif kind in before and now["sha256"] != before[kind]["sha256"]:
+            said.append(f"{kind} are other ones than they were")
     return said
 
 

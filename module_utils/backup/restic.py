@@ -44,7 +44,8 @@ Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One snapshot. ``id`` is whole; ``time`` is epoch; ``host`` is the identity; ``bytes`` is what restic read."""
+    """One snapshot. ``id`` is whole; ``time`` is epoch; ``host`` is the identity; ``bytes`` is what restic read;
+    ``zone`` is by how many seconds the clock of who wrote it is ahead of UTC."""
 
     id: str
     time: float
@@ -55,6 +56,7 @@ class Snapshot:
     tags: tuple[str, ...]
     paths: tuple[str, ...]
     bytes: int = 0
+    zone: int = 0
 
     @property
     def order(self) -> tuple[int, float, str]:
@@ -150,6 +152,14 @@ class Repository:
         done = self._call(["ls", "--json", snapshot, *([folder] if folder else [])])
         return [node for line in _lines(done.stdout)
                 if (node := json.loads(line)).get("message_type", node.get("struct_type")) == "node"]
+
+    def version(self) -> str:
+        """restic's own version, such as 0.18.0."""
+        done = self._call(["version"], lock=False, seconds=self._seconds)
+        match = re.match(r"restic (\S+)", done.stdout.decode("utf-8", "replace"))
+        if match is None:
+            raise Unknown(f"{self._program} does not say its version")
+        return match[1]
 
     # --- writing
 
@@ -342,7 +352,7 @@ def _snapshot(one: Mapping[str, Any]) -> Snapshot:
     return Snapshot(str(one["id"]), moment(str(one["time"])), said.get("kind", ""),
                     int(number) if number.isdigit() else 0, said.get("writer", ""), str(one.get("hostname", "")), tags,
                     tuple(str(path) for path in one.get("paths") or ()),
-                    int((one.get("summary") or {}).get("total_bytes_processed", 0)))
+                    int((one.get("summary") or {}).get("total_bytes_processed", 0)), zone(str(one["time"])))
 
 
 def moment(text: str) -> float:
@@ -350,9 +360,13 @@ def moment(text: str) -> float:
     match = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)", text)
     if match is None:
         raise Unknown(f"restic's time {text[:60]} is none")
-    zone = match[3]
-    shift = 0 if zone == "Z" else (int(zone[1:3]) * 3600 + int(zone[4:6]) * 60) * (1 if zone[0] == "+" else -1)
-    return calendar.timegm(time.strptime(match[1], "%Y-%m-%dT%H:%M:%S")) + float(match[2] or 0) - shift
+    return calendar.timegm(time.strptime(match[1], "%Y-%m-%dT%H:%M:%S")) + float(match[2] or 0) - zone(text)
+
+
+def zone(text: str) -> int:
+    """By how many seconds the zone of restic's time is ahead of UTC."""
+    hours = text[-6:]
+    return 0 if text.endswith("Z") else (int(hours[1:3]) * 3600 + int(hours[4:6]) * 60) * (-1 if hours[0] == "-" else 1)
 
 
 def _lines(said: bytes | None) -> list[str]:

@@ -26,6 +26,9 @@ STREAM, ARCHIVE = "stream", "archive"
 FILES, BASE, WAL, RECORD, IDENTITY = "files", "base", "wal", "record", "identity"
 """Kinds of snapshots."""
 
+BACKUP_HOST = "rclone:"
+"""The repository's address when the backup host has it, which is where old snapshots are forgotten."""
+
 DATABASE_ROLE, FILES_ROLE = "database", "files"
 """What a claim's volume holds."""
 
@@ -118,7 +121,7 @@ class Settings:
     def repository_name(self) -> str:
         """The repository for people: without what may be secret in its address."""
         host = self.receiver.address if self.receiver else ""
-        return f"the repository on {host}" if self.repository == "rclone:" and host else \
+        return f"the repository on {host}" if self.repository == BACKUP_HOST and host else \
             re.sub(r"//[^/\s@]+@", "//***@", self.repository)
 
     @property

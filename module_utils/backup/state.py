@@ -26,6 +26,9 @@ LATE = 2.0
 """Intervals without a success after which a job is late."""
 FIRST_SECONDS = 3600.0
 """The first success is not waited for any longer, however rarely a job is due."""
+OVERDUE, LONG_OVERDUE = 7 * 86400.0, 30 * 86400.0
+"""Seconds after which it is told, and after which it is bad, that nobody forgets what is old. It costs room and loses
+nothing, and a backup host without room is told by the jobs: so there is time, but not for ever."""
 
 WORDS = {"files": "files", "base": "base backup of the database", "wal": "shipping of WAL", "stream": "WAL stream",
          "check": "check of the repository", "rehearse": "rehearsed restore"}
@@ -46,6 +49,8 @@ def expect(settings: given.Settings, now: float | None = None, folder: str = FOL
                                **({"resumed": at} if job in rested else {})}
                          for job, seconds in settings.intervals.items()}
         state.pop("handed_over", None)
+        if state.get("repository") != settings.repository_name:
+            state.pop("overdue", None)
         state.update(identity=settings.identity, node=settings.node, mode=settings.mode, epoch=settings.epoch,
                      repository=settings.repository_name, textfile_dir=settings.textfile_dir)
 
@@ -97,6 +102,21 @@ def update(job: str, ok: bool, at: float | None = None, why: str = "", *, remedy
             one["figures"] = {**(one.get("figures") or {}), **figures}
 
 
+def retention(since: float | None, folder: str = FOLDER) -> None:
+    """Record since when old snapshots could have been forgotten.
+
+    :param since: epoch; 0 when none could. None: that is not known here, and nothing is recorded.
+    :raises OSError: the state cannot be written.
+    """
+    if since is None:
+        return
+    day = time.strftime("%Y-%m-%d", time.gmtime(since))
+    with changing(folder) as state:
+        state["overdue"] = {"since": since} if not since else {
+            "since": since, "warn_after": since + OVERDUE, "bad_after": since + LONG_OVERDUE,
+            "why": f"old snapshots are overdue since {day}: run playbooks/backup.yml"}
+
+
 def verdict(now: float | None = None, folder: str = FOLDER) -> tuple[str, list[str]]:
     """``ok`` or ``bad``, and what is wrong in sentences, the remedy in each."""
     try:
@@ -124,7 +144,17 @@ def judge(state: Mapping[str, Any], now: float) -> tuple[str, list[str]]:
             last = now - float(one.get("good") or one.get("since") or 0)
             wrong.append(f"{name}: late, the last success was {span(last)} ago and one is due each {span(interval)}"
                          if one.get("good") else f"{name}: never succeeded, and has been due for {span(last)}")
+    overdue = state.get("overdue") or {}
+    if overdue.get("since") and now > overdue["bad_after"]:
+        wrong.append(f"retention: {overdue['why']}")
     return (BAD if wrong else OK), wrong
+
+
+def warnings(state: Mapping[str, Any], now: float) -> list[str]:
+    """What should be done, though nothing is bad yet."""
+    overdue = state.get("overdue") or {}
+    due = overdue.get("since") and overdue["warn_after"] < now <= overdue["bad_after"]
+    return [overdue["why"]] if due and not state.get("handed_over") else []
 
 
 def late_after(one: Mapping[str, Any]) -> float:
@@ -168,6 +198,7 @@ def write(state: State, folder: str = FOLDER, now: float | None = None) -> None:
     """
     moment = time.time() if now is None else now
     state["verdict"], state["wrong"] = judge(state, moment)
+    state["warnings"] = warnings(state, moment)
     state["judged"] = moment
     for one in (state.get("jobs") or {}).values():
         # For whoever reads this without this program: after it the job is late.
@@ -184,7 +215,8 @@ def text(state: Mapping[str, Any], now: float) -> str:
     wrong = state.get("wrong") or []
     bad = "." if state.get("handed_over") else f": {len(wrong)} of their jobs."
     lines = ["The backups are good." if not wrong else f"THE BACKUPS ARE BAD{bad}", ""]
-    lines += [f"  {one}" for one in wrong] + ([""] if wrong else [])
+    for told in (wrong, state.get("warnings") or []):
+        lines += [f"  {one}" for one in told] + ([""] if told else [])
     lines += [f"{key:<11} {state[key]}" for key in ("identity", "repository", "mode", "node", "epoch")
               if state.get(key)]
     for job, one in sorted((state.get("jobs") or {}).items()):
@@ -210,6 +242,9 @@ def metrics(state: Mapping[str, Any]) -> str:
     family("observer_node_backup_good", "Whether all backup jobs are good.", [("", int(state.get("verdict") == OK))])
     family("observer_node_backup_judged_timestamp_seconds", "When that was judged.", [("", state.get("judged", 0))])
     family("observer_node_backup_epoch", "Which writer of its repository this node is.", [("", state.get("epoch", 0))])
+    if overdue := state.get("overdue"):
+        family("observer_node_backup_overdue_timestamp_seconds",
+               "Since when old snapshots could have been forgotten; 0 when none could.", [("", overdue["since"])])
     family("observer_node_backup_job_good", "Whether the job's last run succeeded.",
            [(f'{{job="{job}"}}', int(bool(one["ok"]))) for job, one in jobs if "ok" in one])
     family("observer_node_backup_success_timestamp_seconds", "When the job succeeded last.",

@@ -34,14 +34,14 @@ from typing import IO, Any
 from . import receiver, settings, state
 from .database import ARCHIVER, RECEIVER, SEARCH_PATH, Database, number, quoted, verifier
 from .files import write_file
-from .guard import ARM, DISARM, LOOK, NAMES, QUIET, Guard, Look, Window, look_of
+from .guard import ARM, DISARM, LATE, LATE_LOOKS, LOOK, NAMES, QUIET, Guard, Look, Window, look_of
 from .host import last, problem, ssh
 from .problems import BackupProblem, DatabaseDown, TakenOver, Unknown
 from .settings import WORK, Settings, wal_key
 
 TICK = 0.5
 BEHIND = 60.0
-"""Seconds of lag that are bad where commits do not wait."""
+"""Seconds of lag that are bad though commits wait; where they do not, those of the guard are."""
 LITTLE = 1 << 30
 """Bytes left on the backup host's disk that are too few."""
 ASK_AGAIN = 600.0
@@ -422,6 +422,10 @@ class Service:
         if self.given.sync and not look.sync:
             return "commits do not wait for the receiver", "It comes by itself when the receiver is steady."
         lag = guard.lag_seconds(at)
+        if lag is not None and not self.given.sync and guard.late >= LATE_LOOKS:
+            return (f"the backup host is {lag:.1f} s behind, which would be lost with the node, and no more than"
+                    f" {LATE:.0f} s is promised without synchronous commits",
+                    "See its disk and the network between; with backup_sync: true commits wait for it.")
         if lag is not None and lag > BEHIND:
             return f"the backup host is {lag:.0f} s behind", "See its disk and the network between."
         if self.sessions.host and self.sessions.host.get("free", LITTLE) < LITTLE:

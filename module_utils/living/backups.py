@@ -12,6 +12,8 @@ from typing import Any
 SETTINGS = "/etc/observer-node/backup/settings.json"
 STATE = "/var/lib/observer-node/backup/state.json"
 STREAM = "stream"
+RETENTION = "retention"
+"""No job of the node's: the backup host forgets what is old when it is told to."""
 SETTLE = 90.0
 """Seconds that a stream has for its beginning: the way to the backup host, a slot, and commits that wait for it."""
 AGAIN = 5.0
@@ -23,8 +25,8 @@ POLL = 0.5
 
 def collect(now: float, settings: str = SETTINGS, state: str = STATE,
             streams: Callable[[], float | None] | None = None) -> dict[str, Any] | None:
-    """BackupFacts: ``mode``, ``epoch``, ``jobs`` (name -> ``good``: epoch of the last success or None) and ``wrong``, a
-    list of ``job`` and ``why``. None when this node makes none.
+    """BackupFacts: ``mode``, ``epoch``, ``jobs`` (name -> ``good``: epoch of the last success or None), ``wrong``, a
+    list of ``job`` and ``why``, and ``warnings``, what is not bad yet. None when this node makes none.
 
     A stream that has only just begun is waited for: what is known is what the one before it said, and nobody should
     hear that all is well, or that it is not, from that. So is the next run of a job that is due each minute and failed.
@@ -57,7 +59,13 @@ def collect(now: float, settings: str = SETTINGS, state: str = STATE,
             last = one.get("good")
             why = f"the last success was {(now - last) / 60:.0f} min ago" if last else "it never succeeded"
             wrong.append({"job": job, "why": why})
+    overdue, warnings = told.get("overdue") or {}, []
+    if overdue.get("since") and now > overdue["bad_after"]:
+        wrong.append({"job": RETENTION, "why": str(overdue["why"])})
+    elif overdue.get("since") and now > overdue["warn_after"]:
+        warnings.append(str(overdue["why"]))
     return {"mode": str(told.get("mode", "")), "epoch": int(told.get("epoch") or 0), "wrong": wrong,
+            "warnings": warnings,
             "jobs": {job: {"good": one.get("good")} for job, one in sorted(told["jobs"].items())}}
 
 

@@ -153,11 +153,12 @@ def told(report: Report, kept: Path | None, options: Mapping[str, Any]) -> dict[
 def backup_lines(nodes: Mapping[str, Any], now: float) -> list[str]:
     """How the backups of the nodes that make some stand: what is wrong, or how old the newest are and the last restore
     that was proven."""
-    lines = []
+    lines: list[str] = []
     for facts in nodes.values():
         backup = facts.get("backup") or {}
         if not backup:
             continue
+        lines += backup.get("warnings") or []
         if backup["wrong"]:
             lines += [f"BAD: {one['job']}: {one['why']}" for one in backup["wrong"]]
             continue

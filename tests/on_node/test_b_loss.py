@@ -137,6 +137,34 @@ def test_its_host_key_takes_the_place_of_the_lost_ones(drill: Drill, tmp_path: P
     assert "Permission denied" in login and "Host key verification failed" not in login
 
 
+# --- what is left of it ----------------------------------------------------------------------------
+
+
+def test_the_record_holds_the_whole_release(drill: Drill) -> None:
+    newest = drill.site.snapshots(RECORD)[-1]
+    record = json.loads(drill.site.restic("dump", newest["id"], "/record.json"))
+    release, database = record["release"], record["rows"]
+    images = {one["container"]: one for one in release["images"]}
+    for name in ("observer", "postgres"):
+        assert re.search(r":[\w.-]+$", images[name]["image"]) and "sha256:" in images[name]["digest"], images
+    assert re.fullmatch("[0-9a-f]{40}", record["provisioned"]["commit"])
+    versions = release["versions"]
+    assert re.fullmatch(r"v\d+\.\d+\.\d+\+k3s\d+", versions["k3s"])
+    assert re.search(r"sealed-secrets-controller(:|@sha256:)[\w.-]+", versions["sealed_secrets"])
+    assert re.search(r"local-path-provisioner(:|@sha256:)[\w.-]+", versions["local_path"])
+    assert re.fullmatch(r"\d+\.\d+\.\d+", versions["restic"]) and database["server"].startswith("15.")
+    defined = database["definitions"]
+    assert re.fullmatch("[0-9a-f]{64}", defined["sha256"])
+    assert all(defined["kinds"][kind]["number"] >= 5 for kind in ("relations", "columns", "indexes", "constraints"))
+    assert defined["kinds"]["extensions"]["number"] >= 1 and "public.drill_rows" in database["tables"]
+    assert re.fullmatch("[0-9a-f]{64}", release["sealing"])
+    assert re.fullmatch("[0-9A-F]+/[0-9A-F]+", record["position"]["lsn"]) and record["position"]["timeline"] >= 1
+    assert record["contract"]["verdict"].startswith("PASS")
+    told = record["contract"]["contract"]
+    assert 0 < told["holds"] <= told["clauses"]
+    assert isinstance(record["objects"], list)
+
+
 # --- refused, on a bare machine --------------------------------------------------------------------
 
 
@@ -493,6 +521,7 @@ def test_a_rehearsal_of_good_backups_is_green(drill: Drill) -> None:
     about = rehearsal(drill.site)
     assert about["ok"], about
     assert about["figures"]["tables"] >= 5 and about["figures"]["files"] > 300
+    assert about["figures"]["definitions"] > about["figures"]["tables"]
 
 
 @pytest.mark.long

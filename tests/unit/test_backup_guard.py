@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
+import backup_inputs
 import pytest
 
 from backup.database import RECEIVER
@@ -13,6 +16,8 @@ from backup.guard import (
     BLIND,
     DISARM,
     FALL_BACK,
+    LATE,
+    LATE_LOOKS,
     LOOK,
     NEAR,
     QUIET,
@@ -24,6 +29,7 @@ from backup.guard import (
     Window,
     look_of,
 )
+from backup.stream import BEHIND, Service
 
 SLOT = "observer_e1_20261122t010203"
 EPOCH = 1_800_000_000.0
@@ -40,6 +46,7 @@ class World:
         self.alive, self.answers, self.obeys = True, True, True
         self.skew = 0.0
         self.session: float | None = 0.0
+        self.flushes = True
         self.guard.start(EPOCH)
 
     @property
@@ -54,7 +61,8 @@ class World:
             if self.alive:
                 # The receiver's clock is its own.
                 self.replies += 1
-                look = dataclasses.replace(look, streaming=True, flushed=look.position,
+                look = dataclasses.replace(look, streaming=True,
+                                           flushed=look.position if self.flushes else self.look.flushed,
                                            sync=look.waits_for == RECEIVER, replied=str(self.replies + self.skew))
             self.look = look
             if self.session is not None:
@@ -225,6 +233,51 @@ def test_without_sync_only_interruptions_are_windows() -> None:
     world.alive = False
     world.run(10)
     assert world.guard.window and world.guard.lag_seconds(world.at) == pytest.approx(10)
+
+
+def test_a_receiver_that_answers_and_lags_is_late_after_five_seconds() -> None:
+    world = World(sync=False).run(30)
+    assert world.guard.late == 0
+    world.flushes = False
+    world.run(LATE)
+    assert world.guard.late == 0 and world.guard.window is None
+    world.run(LATE_LOOKS * 0.5)
+    assert world.guard.late == LATE_LOOKS and world.guard.lag_seconds(world.at) == pytest.approx(LATE + 1)
+    world.flushes = True
+    assert world.run(0.5).guard.late == 0
+    # Nobody writes, so nothing lags.
+    world.flushes = False
+    assert world.run(20, write=0).guard.late == 0
+
+
+@pytest.mark.parametrize(("sync", "seconds", "said"), [
+    (False, LATE, ""),
+    (False, LATE + 2, "is 7.0 s behind, which would be lost with the node, and no more than 5 s is promised"),
+    (True, LATE + 2, ""), (True, BEHIND, ""), (True, BEHIND + 2, "the backup host is 62 s behind"),
+])
+def test_what_is_bad_of_a_lag(tmp_path: Path, sync: bool, seconds: float, said: str) -> None:
+    world = World(sync).run(40)
+    world.flushes = False
+    world.run(seconds)
+    sessions: Any = SimpleNamespace(problem=None, host={})
+    service = Service(backup_inputs.settings(tmp_path, mode="stream", sync=sync), cast("Any", None), sessions,
+                      cast("Any", None), folder=str(tmp_path))
+    service.guard = world.guard
+    why, remedy = service.wrong(world.at)
+    assert said in why and bool(why) is bool(said) is bool(remedy)
+    if said and not sync:
+        assert "backup_sync: true" in remedy
+
+
+def test_a_look_that_comes_late_itself_says_nothing_of_the_receiver() -> None:
+    world = World(sync=False).run(30)
+    world.flushes = False
+    world.run(1)
+    world.now += 6
+    world.run(0.5)
+    assert world.guard.late == 1
+    world.flushes = True
+    assert world.run(0.5).guard.late == 0
 
 
 def test_commits_do_not_wait_for_certain_while_the_checkpointer_reads_no_settings() -> None:

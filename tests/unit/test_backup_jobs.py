@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import json
 import os
+import re
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,11 +15,11 @@ from typing import Any
 import backup_inputs
 import pytest
 
-from backup import jobs, settings, state
+from backup import jobs, run, settings, state
 from backup.database import Database, Position, images, number, segment_name, volumes
 from backup.manifest import read_manifest, write_manifest
 from backup.problems import Absent, DatabaseDown, Foreign, TakenOver
-from backup.restic import Repository
+from backup.restic import Repository, Snapshot
 from backup.settings import Settings
 from living import backups
 
@@ -168,6 +169,7 @@ def test_a_record_names_what_is_whole(program: str, place: Path) -> None:
     good = last["good"]["files"]
     (files,), _ = node.repository().snapshots("files")
     assert good["id"] == files.id and good["folders"] == {"data": f"{place}/a/storage/pvc-1_ns_data"}
+    assert re.fullmatch(r"\d+\.\d+\.\d+", last["release"]["versions"]["restic"])
     assert last["position"] is None and last["writer"] == node.settings.writer
     assert not jobs.has_base_of_epoch(node.settings)
     node.repository().restore(files.id, str(place / "back"))
@@ -185,6 +187,47 @@ def test_a_record_says_what_has_left_the_node(place: Path) -> None:
     (place / "work/wal/shipped.json").write_text(json.dumps({**said, "epoch": 2}))
     assert jobs.shipped(given) == said
     assert jobs.shipped(dataclasses.replace(given, epoch=3)) is None
+
+
+def test_a_record_tells_versions_and_never_the_certificate_itself(program: str, place: Path) -> None:
+    node = Node(place / "a", place, program, release={"overlay": "o", "certificate": "none", "versions": {"k3s": "v1"}})
+    found = jobs.release(node.settings, node.repository())
+    assert set(found) == {"overlay", "versions"} and set(found["versions"]) == {"k3s", "restic"}
+    # One that does not run keeps nobody from a record.
+    found = jobs.release(node.settings, Repository(node.settings, program=str(place / "none")))
+    assert found["versions"] == {"k3s": "v1"}
+
+
+class Counted(Database):
+    """A database of paper: how many definitions of each kind it has, asked one time after the other."""
+
+    def __init__(self, given: Settings, *numbers: int) -> None:
+        super().__init__(given)
+        self.numbers, self.asked = list(numbers), 0
+
+    def psql(self, sql: str, seconds: float = 20.0, name: str | None = None) -> list[list[str]]:
+        if sql == jobs.LIST_TABLES:
+            return [["public.t"]]
+        self.asked += 1
+        defined = [["defined", kind, str(number), "f" * 64] for number in (self.numbers.pop(0), self.numbers.pop(0))
+                   for kind in jobs.DEFINED]
+        return [*defined, ["7"], ["at", "0/5000000", "000000010000000000000005"], ["point", "0/5000068", "15.20"],
+                ["public.t", "3", "12"]]
+
+
+def test_definitions_that_change_while_rows_are_counted_make_them_inexact(tmp_path: Path) -> None:
+    given = backup_inputs.settings(tmp_path)
+    database = Counted(given, 1, 1)
+    found = jobs.rows(database)
+    assert found and found["exact"] and found["server"] == "15.20" and found["definitions"]["kinds"]["indexes"] == {
+        "number": 1, "sha256": "f" * 64}
+    assert (found["lsn"], found["timeline"], found["tables"]) == (
+        "0/5000000", 1, {"public.t": {"rows": 3, "sum": "12"}})
+    database = Counted(given, 1, 2, 2, 2)
+    found = jobs.rows(database)
+    assert found and found["exact"] and database.asked == 2 and found["definitions"]["kinds"]["views"]["number"] == 2
+    found = jobs.rows(Counted(given, *range(8)))
+    assert found and not found["exact"]
 
 
 def test_a_killed_job_leaves_a_mark_and_the_next_unlocks(program: str, place: Path) -> None:
@@ -209,7 +252,7 @@ def test_a_job_says_how_it_went(program: str, place: Path, monkeypatch: pytest.M
     assert jobs.run("files", node.settings, node.repository()) == 0
     (name, good, more), (_, better, figures) = told
     assert (name, good, better) == ("files", False, True) and "no repository" in more["why"] and more["remedy"]
-    assert figures["stored_bytes"] > 0 and figures["seconds"] >= 0
+    assert figures["stored_bytes"] > 0 and figures["seconds"] >= 0 and "overdue" not in figures
 
 
 def test_a_manifest_tells_everything_that_a_restore_brings_back(tmp_path: Path) -> None:
@@ -485,6 +528,49 @@ def test_after_a_restore_the_next_base_backup_is_of_what_was_restored(
         "epoch": 1, "good": {"base": {"id": "a", "system": 7}, "base_before": {"system": 6}}}))
     jobs.accept_database(str(record))
     assert json.loads(record.read_text()) == {"epoch": 1, "good": {"base": {"id": "a"}, "base_before": {}}}
+
+
+@pytest.mark.parametrize(("days", "verdict"), [(0, "ok"), (6.9, "ok"), (7.1, "ok"), (29.9, "ok"), (30.1, "bad")])
+def test_old_snapshots_that_nobody_forgets_are_told_and_after_a_month_bad(
+        tmp_path: Path, days: float, verdict: str) -> None:
+    now, folder = time.time(), str(tmp_path / "s")
+    (tmp_path / "settings.json").touch()
+    (tmp_path / "metrics").mkdir()
+    given = backup_inputs.settings(tmp_path, intervals={"files": 900}, textfile_dir=str(tmp_path / "metrics"))
+    state.expect(given, now, folder)
+    state.update("files", True, now, folder=folder)
+    since = now - days * 86400 if days else 0.0
+    state.retention(since, folder)
+    state.expect(given, now, folder)
+    said = time.strftime("old snapshots are overdue since %Y-%m-%d: run playbooks/backup.yml", time.gmtime(since))
+    found = state.read(folder)
+    assert found["verdict"] == verdict
+    assert found["wrong"] == ([f"retention: {said}"] if verdict == "bad" else [])
+    assert found["warnings"] == ([said] if 7 < days < 30 else [])
+    assert (said in (tmp_path / "s/state.txt").read_text()) is (days > 7)
+    collected = backups.collect(now, str(tmp_path / "settings.json"), f"{folder}/state.json")
+    assert collected and collected["warnings"] == found["warnings"]
+    assert collected["wrong"] == ([{"job": "retention", "why": said}] if verdict == "bad" else [])
+    metrics = (tmp_path / "metrics/observer_node_backup.prom").read_text()
+    assert f"\nobserver_node_backup_overdue_timestamp_seconds {since}\n" in metrics
+    # A job that does not know leaves it, another repository has none of it.
+    state.retention(None, folder)
+    assert "overdue" in state.read(folder)
+    state.expect(dataclasses.replace(given, repository="s3:x"), now, folder)
+    assert "overdue" not in state.read(folder) and state.read(folder)["verdict"] == "ok"
+    assert "overdue" not in (tmp_path / "metrics/observer_node_backup.prom").read_text()
+
+
+def test_after_a_prune_the_node_looks_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[float | None] = []
+    given = backup_inputs.settings(tmp_path, repository="rclone:", keep={"within": "2d"})
+    old = Snapshot("a" * 64, 1e9, "files", 1, "w", "tests/ns", (), ())
+    there = [old, dataclasses.replace(old, time=1e9 + 3 * 86400)]
+    monkeypatch.setattr(run, "Repository", lambda _given: SimpleNamespace(snapshots=lambda: (there, [])))
+    monkeypatch.setattr(state, "retention", told.append)
+    assert run.retention(given) == 0
+    del there[0]
+    assert run.retention(given) == 0 and told == [1e9 + 2 * 86400, 0.0]
 
 
 def test_metrics_are_what_prometheus_reads(tmp_path: Path) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import backup_inputs
 import pytest
 
-from backup import manifest, rehearse
+from backup import jobs, manifest, rehearse, restore
+from backup.database import Database
 from backup.manifest import Entry
 from backup.restic import Snapshot
 
@@ -88,6 +93,79 @@ def test_tables() -> None:
     assert rehearse.compare_tables(held, found) == [
         "table public.a holds other rows than it did", "table public.b has 1 rows, and had 0",
         "table public.c is missing", "table public.d was not there"]
+
+
+DEFINED: dict[str, Any] = {
+    "sha256": "a" * 64, "kinds": {kind: {"number": 2, "sha256": "b" * 64} for kind in jobs.DEFINED}}
+
+
+def other(kind: str, **changed: Any) -> dict[str, Any]:  # noqa: ANN401
+    """Definitions of which one kind is another."""
+    found = copy.deepcopy(DEFINED)
+    found["kinds"][kind].update(changed)
+    return found
+
+
+def test_definitions() -> None:
+    assert rehearse.compare_definitions(DEFINED, DEFINED) == []
+    assert rehearse.compare_definitions(DEFINED, other("columns", sha256="c" * 64)) == [
+        "columns are other ones than they were"]
+    assert rehearse.compare_definitions(DEFINED, other("indexes", number=1)) == [
+        "there are 1 indexes, and there were 2"]
+    # Of before there were any, and of a release that knew fewer kinds.
+    few = copy.deepcopy(DEFINED)
+    del few["kinds"]["enums"]
+    assert rehearse.compare_definitions(None, DEFINED) == rehearse.compare_definitions(few, DEFINED) == []
+
+
+class Recovered:
+    """In the place of the scratch database: one that has recovered, with the definitions of :data:`DEFINED`."""
+
+    def __init__(self, *_: Any) -> None:  # noqa: ANN401
+        pass
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        yield
+
+    def until(self, sql: str, answer: str) -> None:
+        pass
+
+    def psql(self, sql: str) -> list[list[str]]:
+        if sql == jobs.LIST_TABLES:
+            return [["public.a"]]
+        if "pg_current_wal_lsn" in sql:
+            return [["0/5000000"]]
+        if "'defined'" in sql:
+            assert sql.startswith(f"{jobs.PLAIN} SET search_path = '';")
+            return [["defined", kind, "2", "b" * 64] for kind in jobs.DEFINED]
+        return [["public.a", "3", "12"]]
+
+
+@pytest.mark.parametrize(("recorded", "said"), [
+    (DEFINED, ""), (None, ""),
+    (other("indexes", number=3), "definitions are not as they were at 0/4000000: there are 2 indexes, and there were"),
+    (other("functions", sha256="c" * 64), "0/4000000: functions are other ones than they were"),
+])
+def test_other_definitions_turn_the_rehearsal_red(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recorded: Any, said: str,  # noqa: ANN401
+) -> None:
+    monkeypatch.setattr(rehearse, "Scratch", Recovered)
+    for name in ("prepare", "aim"):
+        monkeypatch.setattr(restore, name, lambda *_words, **_more: 1)
+    (tmp_path / "scratch/db/pgdata/global").mkdir(parents=True)
+    (tmp_path / "scratch/db/pgdata/global/pg_control").touch()
+    settings = backup_inputs.settings(tmp_path)
+    restorer: Any = SimpleNamespace(settings=settings, scratch=f"{tmp_path}/scratch", root=str(tmp_path),
+                                    told={"lsn": "0/5000000", "timeline": 1})
+    rows = {"lsn": "0/4000000", "at": NOW, "exact": True, "tables": {"public.a": {"rows": 3, "sum": "12"}},
+            **({"definitions": recorded} if recorded else {})}
+    if said:
+        with pytest.raises(rehearse.Mismatch, match=said):
+            rehearse.compare_database(restorer, rows, Database(settings))
+        return
+    found = rehearse.compare_database(restorer, rows, Database(settings))
+    assert found["tables"] == 1 and found["definitions"] == (2 * len(jobs.DEFINED) if recorded else 0)
 
 
 @pytest.mark.parametrize(("shipped", "left", "reached", "mode", "said"), [

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 import wal_bed
-from backup import database, guard, host, problems, receiver, state, stream, wal
+from backup import database, guard, host, jobs, problems, receiver, state, stream, wal
 from wal_bed import Host, Server, until
 
 pytestmark = pytest.mark.skipif(not wal_bed.PROGRAMS.exists(), reason="there is no PostgreSQL 15 on this machine")
@@ -268,6 +268,41 @@ def test_what_arrives_otherwise_is_refused(node: Node, tmp_path: Path, monkeypat
             file.write(bytes([byte ^ 1]))
         with pytest.raises(problems.Damaged, match=stored.name):
             host.fetch(node.given, slot, "0" * 24, str(target))
+
+
+def test_the_definitions_have_a_fingerprint(server: Server, tmp_path: Path) -> None:
+    asked_of = wal_bed.Asked(server, wal_bed.given(server, Host(tmp_path / "host", tmp_path), tmp_path))
+    server.psql("CREATE SCHEMA s; CREATE TABLE s.d (id serial PRIMARY KEY, x text,"
+                " at timestamptz DEFAULT '2026-01-01 00:00+00')")
+    before = jobs.rows(asked_of)
+    assert before and before["exact"] and before["server"].startswith("15.")
+    server.psql("INSERT INTO s.d (x) VALUES ('a'); ALTER DATABASE postgres SET search_path = s;"
+                " ALTER DATABASE postgres SET TimeZone = 'Asia/Seoul'; ANALYZE")
+    again = jobs.rows(asked_of)
+    # Neither rows nor whoever asks make it another.
+    assert again and again["definitions"] == before["definitions"] and again["tables"] != before["tables"]
+    last = before["definitions"]
+    for sql, kinds in (
+            ("ALTER TABLE s.d ALTER x SET NOT NULL", {"columns"}),
+            ("ALTER TABLE s.d ALTER x SET DEFAULT 'b'", {"columns"}),
+            ("ALTER TABLE s.d ALTER x TYPE varchar(9)", {"columns"}),
+            ("CREATE INDEX i ON s.d (x)", {"indexes", "relations"}),
+            ("ALTER TABLE s.d ADD CONSTRAINT c CHECK (x <> E'a\n\\\\b')", {"constraints"}),
+            ("CREATE VIEW s.v AS SELECT id FROM s.d", {"views", "relations", "columns"}),
+            ("CREATE FUNCTION s.f(int) RETURNS int LANGUAGE sql AS 'SELECT 1'", {"functions"}),
+            ("CREATE OR REPLACE FUNCTION s.f(int) RETURNS int LANGUAGE sql AS 'SELECT 2'", {"functions"}),
+            ("CREATE AGGREGATE s.g(int) (sfunc = int4pl, stype = int4)", {"functions"}),
+            ("ALTER SEQUENCE s.d_id_seq INCREMENT 5", {"sequences"}),
+            ("CREATE TYPE s.e AS ENUM ('x')", {"enums"}),
+            ("CREATE TRIGGER t BEFORE UPDATE ON s.d FOR EACH ROW"
+             " EXECUTE FUNCTION suppress_redundant_updates_trigger()", {"triggers"}),
+            ("DROP EXTENSION plpgsql", {"extensions"}), ("CREATE EXTENSION plpgsql", {"extensions"})):
+        server.psql(sql)
+        found = jobs.definitions(asked_of.psql(f"{jobs.PLAIN} SET search_path = ''; {jobs.definitions_sql()}"))
+        assert {kind for kind, one in found["kinds"].items() if one != last["kinds"][kind]} == kinds, sql
+        assert found["sha256"] != last["sha256"]
+        last = found
+    server.psql("DROP SCHEMA s CASCADE; ALTER DATABASE postgres RESET ALL")
 
 
 def test_the_ends_of_transactions_are_read_from_the_log(server: Server) -> None:

@@ -866,6 +866,7 @@ DEVIATIONS: list[tuple[str, Layer, Callable[[dict[str, Any]], object]]] = [
     ("NODE-42", Layer.DEPLOYMENT, lambda facts: of(facts, "postgres")["inside"]["postgres"].update(ready=False)),
     ("NODE-43", Layer.DEPLOYMENT, lambda facts: of(facts, "postgres")["inside"]["postgres"].update(recovery=True)),
     ("BACKUP-01", Layer.NODE, lambda facts: facts.update(backup={"wrong": [{"job": "files", "why": "late"}]})),
+    ("BACKUP-01", Layer.NODE, lambda facts: facts.update(backup={"wrong": [{"job": "retention", "why": "overdue"}]})),
     ("NODE-50", Layer.NODE, lambda facts: facts["errors"].append({"about": "iptables-save", "why": "no"})),
     ("NODE-50", Layer.NODE, lambda facts: of(facts, "observer")["inside"].update(why="no answer in time")),
 ]

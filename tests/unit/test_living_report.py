@@ -718,7 +718,10 @@ def test_the_action_keeps_a_report_and_says_what_the_card_shows(tmp_path: Path, 
     good = {"mode": "stream", "wrong": [], "jobs": {"files": {"good": now - 250}, "base": {"good": now - 7300},
                                                     "rehearse": {"good": now - 200000}, "check": {"good": None}}}
     bad = {**good, "wrong": [{"job": "files", "why": "the disk is full"}]}
+    old = "old snapshots are overdue since 2026-11-01: run playbooks/backup.yml"
     for backup, lines in ((good, ["stream; files 4 min ago, base 2 h ago", "restore proven 2 d ago"]),
+                          ({**good, "warnings": [old]}, [old, "stream; files 4 min ago, base 2 h ago",
+                                                         "restore proven 2 d ago"]),
                           (bad, ["BAD: files: the disk is full"])):
         nodes = {name: {**facts, "backup": backup} for name, facts in list(live["nodes"].items())[:1]}
         assert play(tmp_path, cluster=live["cluster"], nodes=nodes)["card"]["backup"] == lines

@@ -412,8 +412,11 @@ def firewall(looked: Looked) -> Iterator[Finding]:
 def backups(looked: Looked) -> Iterator[Finding]:
     """Backups that are late, fail or cannot read their repository."""
     for one in (looked.facts.get("backup") or {}).get("wrong", ()):
+        # It is no job of the node's, and has no journal there.
+        command = "cat /var/lib/observer-node/backup/state.txt" if one["job"] == "retention" else \
+            f"journalctl -u observer-backup-{one['job']} -n 50"
         yield finding("BACKUP-01", "node.backup", Layer.NODE, None, looked.name, expected="in time", actual=one["why"],
-                      job=one["job"], command=f"journalctl -u observer-backup-{one['job']} -n 50")
+                      job=one["job"], command=command)
 
 
 def unread(looked: Looked) -> Iterator[Finding]:
