@@ -26,7 +26,7 @@ from . import settings as given
 from .database import ARCHIVER, Database, images, number, quoted, segment_name, volumes
 from .files import used, write_file
 from .manifest import write_manifest
-from .problems import Absent, BackupProblem, DatabaseDown, Foreign, Incomplete, TakenOver, Unknown
+from .problems import Absent, BackupProblem, Damaged, DatabaseDown, Foreign, Incomplete, TakenOver, Unknown
 from .restic import SCHEMA, Repository, Snapshot
 from .settings import Settings
 
@@ -95,30 +95,49 @@ def writing(settings: Settings, repository: Repository, job: str) -> Iterator[li
     """Around whatever adds to the repository: this node is its writer before and after. What is yielded is all of the
     repository, after the end as it is then.
 
-    :raises BackupProblem: it is not, or the repository cannot be read.
+    :raises BackupProblem: it is not, or the repository cannot be read; at the end, when a snapshot of it cannot: one
+        that is damaged keeps no other from being made.
     """
     os.makedirs(RUNNING, mode=0o700, exist_ok=True)
     mark = f"{RUNNING}/{job}"
     if os.path.exists(mark):
         # The last one was killed, and its lock would keep others from pruning.
         repository.unlock()
-    there = _look(settings, repository)
+    there, _ = _look(settings, repository)
     with open(mark, "w", encoding="utf-8"):
         pass
     yield there
     with contextlib.suppress(FileNotFoundError):
         os.unlink(mark)
-    there[:] = _look(settings, repository)
+    there[:], unreadable = _look(settings, repository)
+    if unreadable:
+        raise unreadable
 
 
-def _look(settings: Settings, repository: Repository) -> list[Snapshot]:
+def _look(settings: Settings, repository: Repository) -> tuple[list[Snapshot], Damaged | None]:
+    """All of the repository, and what cannot be read of it."""
     snapshots, warnings = repository.snapshots()
-    if warnings:
-        raise Unknown(f"restic cannot read all of the repository's snapshots: {warnings[0][:200]}",
-                      "Run `restic check` from the backup host; restore from the snapshots that are whole.")
+    unreadable = _unreadable(snapshots, warnings)
     repository.require_identity(snapshots)
     standing(settings, snapshots)
-    return snapshots
+    return snapshots, unreadable
+
+
+def _unreadable(snapshots: Sequence[Snapshot], warnings: Sequence[str]) -> Damaged | None:
+    """What is wrong with snapshots that restic has warned of.
+
+    :raises Damaged: it may be the one that says whose the repository is.
+    """
+    if not warnings:
+        return None
+    names = sorted({one[:8] for one in re.findall(r"\b[0-9a-f]{64}\b", " ".join(warnings))})
+    problem = Damaged(
+        f"snapshots of the repository cannot be read: {' and '.join(names) or warnings[0][:200]}",
+        "Move their files, snapshots/..., out of the repository (docs/node-loss.md, by hand), and run"
+        " playbooks/backup.yml. Others are made and read all the same.")
+    if not any(one.kind == given.IDENTITY for one in snapshots):
+        raise problem
+    return problem
 
 
 def begin(settings: Settings, repository: Repository | None = None, *, first: bool = False) -> Settings:
@@ -136,8 +155,7 @@ def begin(settings: Settings, repository: Repository | None = None, *, first: bo
             raise
         repository.init()
         snapshots, warnings = [], []
-    if warnings:
-        raise Unknown(f"restic cannot read all of the repository's snapshots: {warnings[0][:200]}")
+    _unreadable(snapshots, warnings)
     if not snapshots and repository.snapshots(every=True)[0]:
         raise Foreign(f"{settings.repository_name} holds snapshots that are not this project's")
     if snapshots:
@@ -301,8 +319,8 @@ def save_files(settings: Settings, repository: Repository) -> Figures:
         folders[""] = settings.config_folder
     with writing(settings, repository, given.FILES) as there:
         entries, digest = write_manifest(list(folders.values()), MANIFEST, f"{given.WORK}/files/hashes.json", (HALF,))
-        done = repository.backup([*folders.values(), MANIFEST], given.FILES, exclude=[f"{one}/{HALF}"
-                                                                                       for one in folders.values()])
+        done = repository.backup([*folders.values(), MANIFEST], given.FILES, there=there,
+                                 exclude=[f"{one}/{HALF}" for one in folders.values()])
         good = {"id": done.snapshot, "time": time.time(), "manifest": MANIFEST, "manifest_sha256": digest,
                 "entries": entries, "folders": folders, "disk": sum(map(used, folders.values()))}
         write_record(settings, repository, {"good": {given.FILES: good}})
@@ -493,7 +511,7 @@ def save_wal(settings: Settings, repository: Repository) -> Figures:
     """Ship the WAL that has been received."""
     database = Database(settings)
     out = f"{volumes(settings)[settings.database.claim]}/{WAL_OUT}"
-    with writing(settings, repository, given.WAL):
+    with writing(settings, repository, given.WAL) as there:
         sent = database.standby(ARCHIVER)
         if sent is None or not sent["flush_lsn"]:
             slot = database.slot(ARCHIVER)
@@ -507,10 +525,10 @@ def save_wal(settings: Settings, repository: Repository) -> Figures:
         position = json.dumps({"lsn": sent["flush_lsn"], "timeline": now.timeline, "at": now.at,
                                "epoch": settings.epoch, "writer": settings.writer}) + "\n"
         write_file(POSITION, position, 0o600)
-        done = repository.backup([out, POSITION], given.WAL)
+        done = repository.backup([out, POSITION], given.WAL, there=there)
         if done.vanished:
             # A segment got its whole name meanwhile, so this snapshot lacks it, and the next names it.
-            done = repository.backup([out, POSITION], given.WAL)
+            done = repository.backup([out, POSITION], given.WAL, there=there)
         write_file(SHIPPED, position, 0o600)
         gone = remove_shipped(out, kept().get("good") or {})
     return {"stored_bytes": done.stored, "segments": done.files - 1, "removed": gone,
@@ -539,8 +557,13 @@ def remove_shipped(folder: str, good: dict[str, Any]) -> int:
 def check(settings: Settings, repository: Repository) -> Figures:
     """Check the repository, and a part of its data by reading it."""
     started = time.monotonic()
-    _look(settings, repository)
-    repository.check(settings.check_subset)
+    _, unreadable = _look(settings, repository)
+    try:
+        repository.check(settings.check_subset)
+    except Damaged as problem:
+        raise (unreadable or problem) from problem
+    if unreadable:
+        raise unreadable
     return {"subset": settings.check_subset, "seconds": round(time.monotonic() - started, 1)}
 
 

@@ -167,9 +167,13 @@ class Repository:
         """Make the repository."""
         self._call(["init"], seconds=self._seconds)
 
-    def backup(self, paths: Sequence[str], kind: str, exclude: Sequence[str] = ()) -> Summary:
+    def backup(
+        self, paths: Sequence[str], kind: str, exclude: Sequence[str] = (), there: Sequence[Snapshot] | None = None,
+    ) -> Summary:
         """Save folders and files.
 
+        :param there: all of the repository, of which the newest of these paths is what it is compared with. Else restic
+            looks for that itself, and fails at any snapshot that is damaged.
         :raises Incomplete: a path is not there, or something below could not be read; what vanished meanwhile does not
             count.
         """
@@ -178,6 +182,9 @@ class Repository:
             if not os.path.lexists(path):
                 raise Incomplete(f"{path} is to be saved and is not there")
         options = [word for pattern in exclude for word in ("--exclude", pattern)]
+        if there is not None:
+            before = [one.id for one in there if one.kind == kind and set(one.paths) == set(paths)]
+            options += ["--parent", before[-1]] if before else ["--force"]
         return self._backup([*options, "--", *paths], kind)
 
     def backup_command(self, argv: Sequence[str], filename: str, kind: str) -> Summary:

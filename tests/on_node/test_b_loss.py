@@ -705,10 +705,20 @@ def test_the_backup_that_is_offered_is_restored_when_it_is_said(drill: Drill, pa
         said = refused(drill.site)
         offered = re.search(r"-e (backup_restore_without=[0-9a-f,]+)", said)
         assert offered and newest["id"][:8] in offered[1], said[-3000:]
-        assert restored(drill.site.play("-e", offered[1]).ok())
+        run = drill.site.play("-e", offered[1])
+        # That the repository has a damaged snapshot is found by whatever looks, and is no reason to stand still.
+        assert restored(run) and (run.status == 0 or "BACKUP-01" in run.output), run.output[-6000:]
+        settle(drill.site)
+        drill.site.site.ssh("sudo systemctl start observer-backup-files.service || true", timeout=300)
+        wait_for(lambda: newest["id"][:8] in " ".join(drill.site.state()["wrong"]), "the state names it", 60)
+        assert drill.site.snapshots(FILES)[-1]["at"] > newest["at"]
+        # As the state says.
+        drill.site.kept(f"mv {repository_file(newest['id'])} /srv/damaged")
+        drill.site.play(playbook="playbooks/backup.yml").ok()
+        drill.site.play(playbook="playbooks/verify.yml").ok()
     finally:
+        drill.site.kept(f"test ! -e /srv/damaged || mv /srv/damaged {repository_file(newest['id'])}")
         flip(drill.site, repository_file(newest["id"]))
-    settle(drill.site)
     assert drill.site.site.ssh(f"sudo cat {drill.site.volume('observer-data-pvc')}/which").strip() == "earlier"
     assert drill.site.tables()["public.second"] == tables["public.second"]
 

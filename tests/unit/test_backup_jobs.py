@@ -7,6 +7,7 @@ import functools
 import json
 import os
 import re
+import shutil
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +19,7 @@ import pytest
 from backup import jobs, run, settings, state
 from backup.database import Database, Position, images, number, segment_name, volumes
 from backup.manifest import read_manifest, write_manifest
-from backup.problems import Absent, DatabaseDown, Foreign, TakenOver
+from backup.problems import Absent, Damaged, DatabaseDown, Foreign, TakenOver
 from backup.restic import Repository, Snapshot
 from backup.settings import Settings
 from living import backups
@@ -253,6 +254,50 @@ def test_a_job_says_how_it_went(program: str, place: Path, monkeypatch: pytest.M
     (name, good, more), (_, better, figures) = told
     assert (name, good, better) == ("files", False, True) and "no repository" in more["why"] and more["remedy"]
     assert figures["stored_bytes"] > 0 and figures["seconds"] >= 0 and "overdue" not in figures
+
+
+def damage(place: Path, snapshot: str) -> Path:
+    """Turn a bit over in what the repository has of a snapshot."""
+    path = place / "repository/snapshots" / snapshot
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 16
+    path.chmod(0o600)
+    path.write_bytes(content)
+    return path
+
+
+def test_a_damaged_snapshot_keeps_no_other_from_being_made_and_is_told(program: str, place: Path) -> None:
+    """As after a restore of the one before it: whoever takes over begins and saves, and hears what there is to do."""
+    old = Node(place / "a", place, program)
+    old.begin(first=True)
+    jobs.save_files(old.settings, old.repository())
+    bad = damage(place, old.repository().snapshots("files")[0][0].id)
+    new = Node(place / "b", place, program, node="node-b")
+    assert new.begin().epoch == 2
+    with pytest.raises(Damaged, match=f"cannot be read: {bad.name[:8]}$") as caught:
+        jobs.save_files(new.settings, new.repository())
+    assert "snapshots/..., out of the repository" in caught.value.remedy
+    found, _ = new.repository().snapshots("files")
+    assert [one.epoch for one in found] == [2]
+    assert records(new)[-1]["good"]["files"]["id"] == found[0].id
+    with pytest.raises(Damaged, match=bad.name[:8]):
+        jobs.check(new.settings, new.repository())
+    bad.rename(place / "aside")
+    jobs.save_files(new.settings, new.repository())
+    assert jobs.check(new.settings, new.repository())["seconds"] >= 0
+
+
+def test_whose_the_repository_is_has_to_be_read(program: str, place: Path) -> None:
+    node = Node(place / "a", place, program)
+    node.begin(first=True)
+    damage(place, node.repository().snapshots("identity")[0][0].id)
+    # restic takes for good what it has kept on the node.
+    shutil.rmtree(node.folder / "cache")
+    for write in (lambda: Node(place / "b", place, program, node="node-b").begin(),
+                  lambda: jobs.save_files(node.settings, node.repository())):
+        with pytest.raises(Damaged, match="cannot be read"):
+            write()
+    assert not node.repository().snapshots("files")[0]
 
 
 def test_a_manifest_tells_everything_that_a_restore_brings_back(tmp_path: Path) -> None:
