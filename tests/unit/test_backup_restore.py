@@ -55,7 +55,7 @@ class Shelf:
                                  tuple(paths), 1000))
         return Summary(name, 1, 1, 1, 1, 0.1)
 
-    def backup(self, paths: Sequence[str], kind: str) -> Summary:
+    def backup(self, paths: Sequence[str], kind: str, there: object = None) -> Summary:
         done = self._add(kind, paths)
         for path in paths:
             target = self.folder / done.snapshot / path.lstrip("/")
