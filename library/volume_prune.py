@@ -157,8 +157,8 @@ def save_and_remove(volume: Volume, ours: settings.Settings, repository: Reposit
     path = volume.path
     snapshot = ""
     if not path.endswith(ASIDE):
-        with jobs.writing(ours, repository, KIND) as there:
-            snapshot = repository.backup([path], KIND, there=there).snapshot
+        with jobs.writing(ours, repository, KIND) as seen:
+            snapshot = repository.backup([path], KIND, there=seen.snapshots).snapshot
     try:
         if volume.listed:
             cluster.call(["kubectl", "delete", "persistentvolume", volume.name, "--wait=true", "--timeout=60s"])

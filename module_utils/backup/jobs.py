@@ -19,6 +19,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from . import host, prune, receiver, state, stream, wal
@@ -90,37 +91,45 @@ def taken_over(settings: Settings, by: Snapshot) -> TakenOver:
                      f" (this one is writer {settings.epoch})")
 
 
+@dataclass
+class Seen:
+    """All of the repository as it was looked at last.
+
+    :ivar unreadable: what cannot be read of it. A snapshot that is damaged keeps no other from being made.
+    """
+
+    snapshots: list[Snapshot]
+    unreadable: Damaged | None = None
+
+
 @contextmanager
-def writing(settings: Settings, repository: Repository, job: str) -> Iterator[list[Snapshot]]:
+def writing(settings: Settings, repository: Repository, job: str) -> Iterator[Seen]:
     """Around whatever adds to the repository: this node is its writer before and after. What is yielded is all of the
     repository, after the end as it is then.
 
-    :raises BackupProblem: it is not, or the repository cannot be read; at the end, when a snapshot of it cannot: one
-        that is damaged keeps no other from being made.
+    :raises BackupProblem: it is not, or the repository cannot be read.
     """
     os.makedirs(RUNNING, mode=0o700, exist_ok=True)
     mark = f"{RUNNING}/{job}"
     if os.path.exists(mark):
         # The last one was killed, and its lock would keep others from pruning.
         repository.unlock()
-    there, _ = _look(settings, repository)
+    seen = _look(settings, repository)
     with open(mark, "w", encoding="utf-8"):
         pass
-    yield there
+    yield seen
     with contextlib.suppress(FileNotFoundError):
         os.unlink(mark)
-    there[:], unreadable = _look(settings, repository)
-    if unreadable:
-        raise unreadable
+    now = _look(settings, repository)
+    seen.snapshots, seen.unreadable = now.snapshots, now.unreadable
 
 
-def _look(settings: Settings, repository: Repository) -> tuple[list[Snapshot], Damaged | None]:
-    """All of the repository, and what cannot be read of it."""
+def _look(settings: Settings, repository: Repository) -> Seen:
     snapshots, warnings = repository.snapshots()
     unreadable = _unreadable(snapshots, warnings)
     repository.require_identity(snapshots)
     standing(settings, snapshots)
-    return snapshots, unreadable
+    return Seen(snapshots, unreadable)
 
 
 def _unreadable(snapshots: Sequence[Snapshot], warnings: Sequence[str]) -> Damaged | None:
@@ -170,7 +179,8 @@ def begin(settings: Settings, repository: Repository | None = None, *, first: bo
         about = {"schema": SCHEMA, "identity": settings.identity, "made": int(time.time())}
         repository.backup_text(json.dumps(about) + "\n", IDENTITY_FILE, given.IDENTITY)
     os.makedirs(given.WORK, mode=0o700, exist_ok=True)
-    mine = given.take_epoch(settings, max([one.epoch for one in snapshots], default=0) + 1)
+    # What cannot be read may be of somebody who began after all the others.
+    mine = given.take_epoch(settings, max([one.epoch for one in snapshots], default=0) + 1 + len(warnings))
     repository = repository.of(mine)
     write_record(mine, repository, {})
     standing(mine, repository.snapshots()[0])
@@ -317,15 +327,15 @@ def save_files(settings: Settings, repository: Repository) -> Figures:
     folders = {claim: places[claim] for claim, role in settings.claims.items() if role == given.FILES_ROLE}
     if settings.config_folder:
         folders[""] = settings.config_folder
-    with writing(settings, repository, given.FILES) as there:
+    with writing(settings, repository, given.FILES) as seen:
         entries, digest = write_manifest(list(folders.values()), MANIFEST, f"{given.WORK}/files/hashes.json", (HALF,))
-        done = repository.backup([*folders.values(), MANIFEST], given.FILES, there=there,
+        done = repository.backup([*folders.values(), MANIFEST], given.FILES, there=seen.snapshots,
                                  exclude=[f"{one}/{HALF}" for one in folders.values()])
         good = {"id": done.snapshot, "time": time.time(), "manifest": MANIFEST, "manifest_sha256": digest,
                 "entries": entries, "folders": folders, "disk": sum(map(used, folders.values()))}
         write_record(settings, repository, {"good": {given.FILES: good}})
     return {"files": done.files, "bytes": done.bytes, "stored_bytes": done.stored,
-            "overdue": overdue(settings, there)}
+            "overdue": overdue(settings, seen.snapshots), "unreadable": seen.unreadable}
 
 
 # --- the database -----------------------------------------------------------------------------------
@@ -336,7 +346,7 @@ def save_base(settings: Settings, repository: Repository) -> Figures:
     database = Database(settings)
     # The WAL of this generation leads on from it.
     slot = stream.have_slot(database, settings.epoch) if settings.mode == given.STREAM else ""
-    with writing(settings, repository, given.BASE):
+    with writing(settings, repository, given.BASE) as seen:
         if settings.mode == given.STREAM:
             # Of the other mode: nobody reads from it any more, and it would keep WAL on the disk.
             database.drop_slot(ARCHIVER)
@@ -354,7 +364,7 @@ def save_base(settings: Settings, repository: Repository) -> Figures:
         last = (kept().get("good") or {}).get(given.BASE)
         write_record(settings, repository, {"good": {given.BASE: good, "base_before": last or good},
                                             "rows": rows(database)})
-    figures = {"bytes": done.bytes, "stored_bytes": done.stored, "slot": slot}
+    figures = {"bytes": done.bytes, "stored_bytes": done.stored, "slot": slot, "unreadable": seen.unreadable}
     if slot and last and last.get("slot"):
         # It is the backup host's own matter how much of that it lets go. When it does not answer, the stream says so.
         with contextlib.suppress(BackupProblem):
@@ -511,7 +521,7 @@ def save_wal(settings: Settings, repository: Repository) -> Figures:
     """Ship the WAL that has been received."""
     database = Database(settings)
     out = f"{volumes(settings)[settings.database.claim]}/{WAL_OUT}"
-    with writing(settings, repository, given.WAL) as there:
+    with writing(settings, repository, given.WAL) as seen:
         sent = database.standby(ARCHIVER)
         if sent is None or not sent["flush_lsn"]:
             slot = database.slot(ARCHIVER)
@@ -525,13 +535,13 @@ def save_wal(settings: Settings, repository: Repository) -> Figures:
         position = json.dumps({"lsn": sent["flush_lsn"], "timeline": now.timeline, "at": now.at,
                                "epoch": settings.epoch, "writer": settings.writer}) + "\n"
         write_file(POSITION, position, 0o600)
-        done = repository.backup([out, POSITION], given.WAL, there=there)
+        done = repository.backup([out, POSITION], given.WAL, there=seen.snapshots)
         if done.vanished:
             # A segment got its whole name meanwhile, so this snapshot lacks it, and the next names it.
-            done = repository.backup([out, POSITION], given.WAL, there=there)
+            done = repository.backup([out, POSITION], given.WAL, there=seen.snapshots)
         write_file(SHIPPED, position, 0o600)
         gone = remove_shipped(out, kept().get("good") or {})
-    return {"stored_bytes": done.stored, "segments": done.files - 1, "removed": gone,
+    return {"stored_bytes": done.stored, "segments": done.files - 1, "removed": gone, "unreadable": seen.unreadable,
             "behind_bytes": max(0, number(now.lsn) - number(sent["flush_lsn"]))}
 
 
@@ -557,7 +567,7 @@ def remove_shipped(folder: str, good: dict[str, Any]) -> int:
 def check(settings: Settings, repository: Repository) -> Figures:
     """Check the repository, and a part of its data by reading it."""
     started = time.monotonic()
-    _, unreadable = _look(settings, repository)
+    unreadable = _look(settings, repository).unreadable
     try:
         repository.check(settings.check_subset)
     except Damaged as problem:
@@ -596,9 +606,9 @@ def overdue(settings: Settings, snapshots: Sequence[Snapshot]) -> float | None:
                 if period != last.get(name) or one is ours[-1]:
                     keep = max(keep, lengths[name])
                 last[name] = period
-            # Ages count from the newest.
-            if one.time + keep < ours[0].time:
-                ends.append(one.time + keep)
+            # Ages count from the newest: until there is one that much later, nothing could go.
+            if later := [other.time for other in ours if other.time > one.time + keep]:
+                ends.append(min(later))
     return min(ends, default=0.0)
 
 
@@ -621,7 +631,10 @@ def run(name: str, settings: Settings, repository: Repository | None = None, job
     except (OSError, ValueError, given.SettingsError) as error:
         return failed(name, Unknown(str(error)))
     figures["seconds"] = round(time.monotonic() - started, 1)
-    state.retention(figures.pop("overdue", None))
+    if "unreadable" in figures:
+        state.unreadable(figures.pop("unreadable"))
+    if "overdue" in figures:
+        state.retention(figures.pop("overdue"))
     state.update(name, True, **figures)
     print(f"{state.WORDS.get(name, name)}: done, {json.dumps(figures, sort_keys=True)}")
     return 0

@@ -189,7 +189,8 @@ class Repository:
 
     def backup_command(self, argv: Sequence[str], filename: str, kind: str) -> Summary:
         """Save what a command prints, when it ends well, and else nothing."""
-        return self._backup(["--stdin-filename", filename, "--stdin-from-command", "--", *argv], kind)
+        # It would be compared with one before, and any that is damaged would end it.
+        return self._backup(["--force", "--stdin-filename", filename, "--stdin-from-command", "--", *argv], kind)
 
     def backup_text(self, text: str, filename: str, kind: str) -> Summary:
         """Save a text, which must not be empty."""

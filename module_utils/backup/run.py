@@ -3,8 +3,8 @@
     python3 -I /usr/local/lib/observer-node/backup_run.py JOB
 
 ``files``, ``base``, ``wal``, ``check`` and ``rehearse`` do that and record how it went; ``stream`` and ``archive``
-last; ``stream-off`` has no commit wait any more; ``state`` judges anew and tells; ``retention`` looks whether old
-snapshots are overdue; ``begin`` makes this node the repository's writer.
+last; ``stream-off`` has no commit wait any more; ``state`` judges anew and tells; ``begin`` makes this node the
+repository's writer.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from . import jobs, state, stream
 from . import settings as given
 from .files import write_file
 from .problems import BackupProblem
-from .restic import Repository
 
 PING_SECONDS = 300.0
 PINGED = f"{given.WORK}/pinged"
@@ -31,7 +30,7 @@ PINGED = f"{given.WORK}/pinged"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one job; an exit status. 0: done, 1: failed, and the state says why."""
     parser = argparse.ArgumentParser(prog="backup_run.py", description="Run one job of the backups.")
-    parser.add_argument("job", choices=[*jobs.JOBS, "archive", "begin", "rehearse", "retention", "state",
+    parser.add_argument("job", choices=[*jobs.JOBS, "archive", "begin", "rehearse", "state",
                                         "stream", "stream-off"])
     parser.add_argument("--first", action="store_true", help="begin: there is nothing yet, and that is right")
     words = parser.parse_args(argv)
@@ -52,8 +51,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return begin(settings, first=words.first)
     if words.job == "state":
         return judge(settings)
-    if words.job == "retention":
-        return retention(settings)
     if words.job == "archive":
         return archive(settings)
     if words.job in ("stream", "stream-off"):
@@ -99,16 +96,6 @@ def judge(settings: given.Settings) -> int:
     if verdict == state.OK:
         ping(settings.ping_url)
     print("the backups are good" if verdict == state.OK else "; ".join(wrong))
-    return 0
-
-
-def retention(settings: given.Settings) -> int:
-    """Look whether old snapshots are overdue: after they were forgotten, the next backup of files is not waited for."""
-    try:
-        state.retention(jobs.overdue(settings, Repository(settings).snapshots()[0]))
-    except BackupProblem as problem:
-        print(f"{problem.what}. {problem.remedy}")
-        return 1
     return 0
 
 

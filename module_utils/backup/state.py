@@ -15,6 +15,7 @@ from typing import Any
 
 from . import settings as given
 from .files import write_file
+from .problems import BackupProblem
 
 FOLDER = given.STATE_FOLDER
 TEXTFILE_FOLDER = "/var/lib/prometheus/node-exporter"
@@ -51,6 +52,7 @@ def expect(settings: given.Settings, now: float | None = None, folder: str = FOL
         state.pop("handed_over", None)
         if state.get("repository") != settings.repository_name:
             state.pop("overdue", None)
+            state.pop("unreadable", None)
         state.update(identity=settings.identity, node=settings.node, mode=settings.mode, epoch=settings.epoch,
                      repository=settings.repository_name, textfile_dir=settings.textfile_dir)
 
@@ -105,16 +107,28 @@ def update(job: str, ok: bool, at: float | None = None, why: str = "", *, remedy
 def retention(since: float | None, folder: str = FOLDER) -> None:
     """Record since when old snapshots could have been forgotten.
 
-    :param since: epoch; 0 when none could. None: that is not known here, and nothing is recorded.
+    :param since: epoch; 0 when none could. None: that is nothing that this node can know.
     :raises OSError: the state cannot be written.
     """
-    if since is None:
-        return
-    day = time.strftime("%Y-%m-%d", time.gmtime(since))
     with changing(folder) as state:
+        if since is None:
+            state.pop("overdue", None)
+            return
+        day = time.strftime("%Y-%m-%d", time.gmtime(since))
         state["overdue"] = {"since": since} if not since else {
             "since": since, "warn_after": since + OVERDUE, "bad_after": since + LONG_OVERDUE,
             "why": f"old snapshots are overdue since {day}: run playbooks/backup.yml"}
+
+
+def unreadable(problem: BackupProblem | None, folder: str = FOLDER) -> None:
+    """Record what of the repository cannot be read. Jobs go on all the same; the backups are bad until it is mended.
+
+    :raises OSError: the state cannot be written.
+    """
+    with changing(folder) as state:
+        state.pop("unreadable", None)
+        if problem:
+            state["unreadable"] = {"why": problem.what, "remedy": problem.remedy}
 
 
 def verdict(now: float | None = None, folder: str = FOLDER) -> tuple[str, list[str]]:
@@ -147,6 +161,8 @@ def judge(state: Mapping[str, Any], now: float) -> tuple[str, list[str]]:
     overdue = state.get("overdue") or {}
     if overdue.get("since") and now > overdue["bad_after"]:
         wrong.append(f"retention: {overdue['why']}")
+    if one := state.get("unreadable"):
+        wrong.append(f"repository: {one['why']} ({one['remedy']})")
     return (BAD if wrong else OK), wrong
 
 

@@ -12,8 +12,8 @@ from typing import Any
 SETTINGS = "/etc/observer-node/backup/settings.json"
 STATE = "/var/lib/observer-node/backup/state.json"
 STREAM = "stream"
-RETENTION = "retention"
-"""No job of the node's: the backup host forgets what is old when it is told to."""
+RETENTION, REPOSITORY = "retention", "repository"
+"""No jobs of the node's: the backup host forgets what is old when it is told to; what it has may be damaged."""
 SETTLE = 90.0
 """Seconds that a stream has for its beginning: the way to the backup host, a slot, and commits that wait for it."""
 AGAIN = 5.0
@@ -64,6 +64,8 @@ def collect(now: float, settings: str = SETTINGS, state: str = STATE,
         wrong.append({"job": RETENTION, "why": str(overdue["why"])})
     elif overdue.get("since") and now > overdue["warn_after"]:
         warnings.append(str(overdue["why"]))
+    if told.get("unreadable"):
+        wrong.append({"job": REPOSITORY, "why": str(told["unreadable"]["why"])})
     return {"mode": str(told.get("mode", "")), "epoch": int(told.get("epoch") or 0), "wrong": wrong,
             "warnings": warnings,
             "jobs": {job: {"good": one.get("good")} for job, one in sorted(told["jobs"].items())}}

@@ -16,11 +16,11 @@ from typing import Any
 import backup_inputs
 import pytest
 
-from backup import jobs, run, settings, state
+from backup import jobs, settings, state
 from backup.database import Database, Position, images, number, segment_name, volumes
 from backup.manifest import read_manifest, write_manifest
 from backup.problems import Absent, Damaged, DatabaseDown, Foreign, TakenOver
-from backup.restic import Repository, Snapshot
+from backup.restic import Repository
 from backup.settings import Settings
 from living import backups
 
@@ -246,6 +246,8 @@ def test_a_killed_job_leaves_a_mark_and_the_next_unlocks(program: str, place: Pa
 
 def test_a_job_says_how_it_went(program: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(state, "unreadable", lambda _problem: None)
+    monkeypatch.setattr(state, "retention", lambda _since: None)
     monkeypatch.setattr(state, "update", lambda *words, **more: told.append((*words, more)))
     node = Node(place / "a", place, program)
     assert jobs.run("files", node.settings, node.repository()) == 1
@@ -273,18 +275,36 @@ def test_a_damaged_snapshot_keeps_no_other_from_being_made_and_is_told(program: 
     jobs.save_files(old.settings, old.repository())
     bad = damage(place, old.repository().snapshots("files")[0][0].id)
     new = Node(place / "b", place, program, node="node-b")
-    assert new.begin().epoch == 2
-    with pytest.raises(Damaged, match=f"cannot be read: {bad.name[:8]}$") as caught:
-        jobs.save_files(new.settings, new.repository())
-    assert "snapshots/..., out of the repository" in caught.value.remedy
+    # Not the next one, which may be that of what cannot be read.
+    assert new.begin().epoch == 3
+    problem = jobs.save_files(new.settings, new.repository())["unreadable"]
+    assert isinstance(problem, Damaged) and problem.what.endswith(f"cannot be read: {bad.name[:8]}")
+    assert "snapshots/..., out of the repository" in problem.remedy
     found, _ = new.repository().snapshots("files")
-    assert [one.epoch for one in found] == [2]
+    assert [one.epoch for one in found] == [3]
     assert records(new)[-1]["good"]["files"]["id"] == found[0].id
+    # Also for what a command prints restic would look at all that were before.
+    new.repository().backup_command(["echo", "x"], "base.tar", "base")
+    assert len(new.repository().snapshots("base")[0]) == 1
     with pytest.raises(Damaged, match=bad.name[:8]):
         jobs.check(new.settings, new.repository())
     bad.rename(place / "aside")
-    jobs.save_files(new.settings, new.repository())
+    assert jobs.save_files(new.settings, new.repository())["unreadable"] is None
     assert jobs.check(new.settings, new.repository())["seconds"] >= 0
+
+
+def test_what_cannot_be_read_is_told_until_it_is_mended(tmp_path: Path) -> None:
+    folder = str(tmp_path / "s")
+    (tmp_path / "settings.json").touch()
+    state.expect(backup_inputs.settings(tmp_path, intervals={"files": 900}), folder=folder)
+    state.update("files", True, folder=folder)
+    state.unreadable(Damaged("snapshots cannot be read: 1234abcd", "Move their files."), folder)
+    said = "repository: snapshots cannot be read: 1234abcd (Move their files.)"
+    assert state.verdict(folder=folder) == ("bad", [said])
+    collected = backups.collect(time.time(), str(tmp_path / "settings.json"), f"{folder}/state.json")
+    assert collected and collected["wrong"] == [{"job": "repository", "why": "snapshots cannot be read: 1234abcd"}]
+    state.unreadable(None, folder)
+    assert state.verdict(folder=folder) == ("ok", [])
 
 
 def test_whose_the_repository_is_has_to_be_read(program: str, place: Path) -> None:
@@ -598,24 +618,13 @@ def test_old_snapshots_that_nobody_forgets_are_told_and_after_a_month_bad(
     assert collected["wrong"] == ([{"job": "retention", "why": said}] if verdict == "bad" else [])
     metrics = (tmp_path / "metrics/observer_node_backup.prom").read_text()
     assert f"\nobserver_node_backup_overdue_timestamp_seconds {since}\n" in metrics
-    # A job that does not know leaves it, another repository has none of it.
+    # Where nothing is forgotten nothing is overdue, nor is it of another repository.
     state.retention(None, folder)
-    assert "overdue" in state.read(folder)
+    assert "overdue" not in state.read(folder)
+    state.retention(since, folder)
     state.expect(dataclasses.replace(given, repository="s3:x"), now, folder)
     assert "overdue" not in state.read(folder) and state.read(folder)["verdict"] == "ok"
     assert "overdue" not in (tmp_path / "metrics/observer_node_backup.prom").read_text()
-
-
-def test_after_a_prune_the_node_looks_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[float | None] = []
-    given = backup_inputs.settings(tmp_path, repository="rclone:", keep={"within": "2d"})
-    old = Snapshot("a" * 64, 1e9, "files", 1, "w", "tests/ns", (), ())
-    there = [old, dataclasses.replace(old, time=1e9 + 3 * 86400)]
-    monkeypatch.setattr(run, "Repository", lambda _given: SimpleNamespace(snapshots=lambda: (there, [])))
-    monkeypatch.setattr(state, "retention", told.append)
-    assert run.retention(given) == 0
-    del there[0]
-    assert run.retention(given) == 0 and told == [1e9 + 2 * 86400, 0.0]
 
 
 def test_metrics_are_what_prometheus_reads(tmp_path: Path) -> None:

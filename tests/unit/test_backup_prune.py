@@ -77,9 +77,10 @@ def test_what_is_overdue_is_what_would_be_forgotten(
     given = backup_inputs.settings(tmp_path, repository="rclone:", keep=KEEP)
     there = node.snapshots()[0]
     assert {one.zone for one in there if one.kind == "files"} == {9 * 3600}
-    assert jobs.overdue(given, there) == moment("2026-02-01T12:00:00+09:00")
+    # Since the first one came that was later than the first was to be kept.
+    assert jobs.overdue(given, there) == moment("2026-02-05T23:45:00+09:00")
     rest = [one for one in there if one.time != moment("2026-01-01T12:00:00+09:00")]
-    assert jobs.overdue(given, rest) == moment("2026-02-09T04:00:00+09:00")
+    assert jobs.overdue(given, rest) == moment("2026-02-09T05:10:00+09:00")
     words = [word for name, length in KEEP.items() for word in ("--keep", f"{name}={length}")]
     status, told = run(program, tmp_path, monkeypatch, capsys, *words)
     assert status == 0 and told["forgotten"] == len(forgotten)

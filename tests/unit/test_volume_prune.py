@@ -53,7 +53,7 @@ class Node:
         def writing(*_: object) -> Any:  # noqa: ANN401
             if not self.writes:
                 raise self.module.restore.Refused("another machine has taken over", "take it down")
-            yield
+            yield self.module.jobs.Seen([])
 
         monkeypatch.setattr(self.module.settings, "load", lambda: world.at(world.new).settings)
         monkeypatch.setattr(self.module, "Repository", lambda _: world.repository)

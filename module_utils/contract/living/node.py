@@ -413,7 +413,7 @@ def backups(looked: Looked) -> Iterator[Finding]:
     """Backups that are late, fail or cannot read their repository."""
     for one in (looked.facts.get("backup") or {}).get("wrong", ()):
         # It is no job of the node's, and has no journal there.
-        command = "cat /var/lib/observer-node/backup/state.txt" if one["job"] == "retention" else \
+        command = "cat /var/lib/observer-node/backup/state.txt" if one["job"] in ("retention", "repository") else \
             f"journalctl -u observer-backup-{one['job']} -n 50"
         yield finding("BACKUP-01", "node.backup", Layer.NODE, None, looked.name, expected="in time", actual=one["why"],
                       job=one["job"], command=command)
