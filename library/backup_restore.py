@@ -162,7 +162,7 @@ from typing import Any
 
 from ansible.module_utils.backup import decide, jobs, restore, settings, state, workloads
 from ansible.module_utils.backup.database import Database
-from ansible.module_utils.backup.problems import Absent, BackupProblem, Unknown
+from ansible.module_utils.backup.problems import Absent, BackupProblem, Damaged, Unknown
 from ansible.module_utils.backup.restic import Repository
 from ansible.module_utils.basic import AnsibleModule
 
@@ -298,7 +298,7 @@ def begin(module: AnsibleModule, ours: settings.Settings, repository: Repository
     """Be the repository's writer. One of which a part cannot be read is restored from all the same."""
     try:
         jobs.begin(ours, repository, first=first)
-    except Unknown as problem:
+    except (Damaged, Unknown) as problem:
         module.warn(f"{sentence(problem.what)} No backups are made until that is mended. {problem.remedy}")
 
 

@@ -318,8 +318,6 @@ def foreign(there: There) -> Foreign | None:
     others = sorted({one.host for one in there.snapshots} - {there.identity})
     if others:
         return Foreign(f"the repository is of {' and '.join(others)}, and backup_identity is {there.identity}")
-    if not any(one.kind == IDENTITY for one in there.snapshots):
-        return Foreign(f"the repository does not say whose it is, and backup_identity is {there.identity}")
     return None
 
 

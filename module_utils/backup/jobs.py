@@ -17,6 +17,7 @@ import ssl
 import struct
 import subprocess
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -135,18 +136,17 @@ def _look(settings: Settings, repository: Repository) -> Seen:
 def _unreadable(snapshots: Sequence[Snapshot], warnings: Sequence[str]) -> Damaged | None:
     """What is wrong with snapshots that restic has warned of.
 
-    :raises Damaged: it may be the one that says whose the repository is.
+    :raises Damaged: no other says whose the repository is.
     """
     if not warnings:
         return None
     names = sorted({one[:8] for one in re.findall(r"\b[0-9a-f]{64}\b", " ".join(warnings))})
-    problem = Damaged(
+    if not snapshots:
+        raise Damaged.of_all(warnings)
+    return Damaged(
         f"snapshots of the repository cannot be read: {' and '.join(names) or warnings[0][:200]}",
         "Move their files, snapshots/..., out of the repository (docs/node-loss.md, by hand), and run"
         " playbooks/backup.yml. Others are made and read all the same.")
-    if not any(one.kind == given.IDENTITY for one in snapshots):
-        raise problem
-    return problem
 
 
 def begin(settings: Settings, repository: Repository | None = None, *, first: bool = False) -> Settings:
@@ -174,7 +174,7 @@ def begin(settings: Settings, repository: Repository | None = None, *, first: bo
             return settings
     elif not first:
         raise Absent(f"{settings.repository_name} is empty")
-    else:
+    if not any(one.kind == given.IDENTITY for one in snapshots):
         # Before the epoch is kept: a start that is interrupted here starts again.
         about = {"schema": SCHEMA, "identity": settings.identity, "made": int(time.time())}
         repository.backup_text(json.dumps(about) + "\n", IDENTITY_FILE, given.IDENTITY)
@@ -585,17 +585,19 @@ PERIODS = {"within_hourly": "%Y-%m-%d %H", "within_daily": "%Y-%m-%d", "within_w
 
 def overdue(settings: Settings, snapshots: Sequence[Snapshot]) -> float | None:
     """Since when the backup host could have forgotten something (epoch), by restic's own rules; 0 when it could not.
-    None where it is not the backup host's: an object store's owner forgets there, or nobody.
+    None where it is not the backup host's: an object store's owner forgets there, or nobody. None, too, where a number
+    is kept and not a time.
 
     :param snapshots: all of the repository.
     """
     lengths = {name: sum(int(number) * UNITS[unit] for number, unit in re.findall(r"(\d+)([ymdh])", str(length)))
                for name, length in settings.keep.items()}
-    if settings.repository != given.BACKUP_HOST or not lengths:
+    if settings.repository != given.BACKUP_HOST or not lengths or not lengths.keys() <= {"within", *PERIODS}:
         return None
     ends = []
     for kind in prune.KINDS:
         ours = sorted((one for one in snapshots if one.kind == kind), key=lambda one: one.time, reverse=True)
+        times = [one.time for one in reversed(ours)]
         last: dict[str, str] = {}
         for one in ours:
             keep = lengths.get("within", 0)
@@ -607,8 +609,8 @@ def overdue(settings: Settings, snapshots: Sequence[Snapshot]) -> float | None:
                     keep = max(keep, lengths[name])
                 last[name] = period
             # Ages count from the newest: until there is one that much later, nothing could go.
-            if later := [other.time for other in ours if other.time > one.time + keep]:
-                ends.append(min(later))
+            if (later := bisect_right(times, one.time + keep)) < len(times):
+                ends.append(times[later])
     return min(ends, default=0.0)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class BackupProblem(Exception):
     """Something that stops a job.
@@ -64,6 +66,16 @@ class Damaged(BackupProblem):
 
     remedy = "See what is damaged: `restic check --read-data` (docs/node-loss.md, by hand); restore from another" \
              " snapshot."
+
+    @classmethod
+    def of_all(cls, warnings: Sequence[str]) -> Damaged:
+        """Not one snapshot can be read.
+
+        :param warnings: what restic said of them.
+        """
+        return cls(f"no snapshot of the repository can be read: {warnings[0][:200]}",
+                   "See what is damaged: `restic check --read-data` (docs/node-loss.md, by hand). For a new repository"
+                   " beside it, give backup_identity another value.")
 
 
 class Full(BackupProblem):

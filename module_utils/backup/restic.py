@@ -90,11 +90,6 @@ class Repository:
 
     # --- looking
 
-    def identity(self) -> dict[str, Any] | None:
-        """What the repository says of whom it is of (schema, identity, made); None when it does not say."""
-        found, _ = self.snapshots(given.IDENTITY)
-        return self.read_json(found[0].id, "identity.json") if found else None
-
     def of(self, settings: Settings) -> Repository:
         """The same repository with other settings of this node."""
         return Repository(settings, self._run, self._program, self._cache, self._lock, self._seconds)
@@ -111,16 +106,17 @@ class Repository:
         return sorted(found, key=lambda one: one.order), warnings
 
     def require_identity(self, snapshots: Sequence[Snapshot]) -> None:
-        """Refuse a repository that is not this identity's.
+        """Refuse a repository that is not this identity's. Each snapshot says whose it is: that of kind ``identity``
+        may be damaged, and is no more than the first.
 
         :param snapshots: all of it.
-        :raises Foreign: it says another identity, or holds snapshots and says none.
+        :raises Foreign: one says another identity, or there is none that could say.
         """
         wanted = self.settings.identity
         others = sorted({one.host for one in snapshots} - {wanted})
         if others:
             raise Foreign(f"the repository is of {' and '.join(others)}, and backup_identity is {wanted}")
-        if not any(one.kind == given.IDENTITY for one in snapshots):
+        if not snapshots:
             raise Foreign(f"the repository does not say whose it is, and backup_identity is {wanted}")
 
     def read_json(self, snapshot: str, path: str) -> dict[str, Any]:

@@ -143,6 +143,8 @@ def gather(repository: Repository, wish: Wish, wide: bool = False, records_too: 
         snapshots, unreadable = repository.snapshots()
     except BackupProblem as problem:
         return There(identity, problem=problem)
+    if unreadable and not snapshots:
+        return There(identity, unreadable=unreadable, problem=Damaged.of_all(unreadable))
     records: list[dict[str, Any]] = []
     found: set[str] = set()
     chosen = [one for one in snapshots if one.kind == given.RECORD]

@@ -3,8 +3,8 @@
     python3 -I /usr/local/lib/observer-node/backup_run.py JOB
 
 ``files``, ``base``, ``wal``, ``check`` and ``rehearse`` do that and record how it went; ``stream`` and ``archive``
-last; ``stream-off`` has no commit wait any more; ``state`` judges anew and tells; ``begin`` makes this node the
-repository's writer.
+last; ``stream-off`` has no commit wait any more; ``state`` judges anew and tells, with ``--wait SECONDS`` when all is
+well or that much later; ``begin`` makes this node the repository's writer.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from .files import write_file
 from .problems import BackupProblem
 
 PING_SECONDS = 300.0
+AGAIN = 2.0
 PINGED = f"{given.WORK}/pinged"
 
 
@@ -33,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("job", choices=[*jobs.JOBS, "archive", "begin", "rehearse", "state",
                                         "stream", "stream-off"])
     parser.add_argument("--first", action="store_true", help="begin: there is nothing yet, and that is right")
+    parser.add_argument("--wait", type=float, default=0.0, metavar="SECONDS", help="state: until all is well")
     words = parser.parse_args(argv)
     os.environ["PATH"] = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     try:
@@ -50,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words.job == "begin":
         return begin(settings, first=words.first)
     if words.job == "state":
-        return judge(settings)
+        return judge(settings, words.wait)
     if words.job == "archive":
         return archive(settings)
     if words.job in ("stream", "stream-off"):
@@ -88,11 +90,19 @@ def begin(settings: given.Settings, *, first: bool) -> int:
     return 0
 
 
-def judge(settings: given.Settings) -> int:
-    """Judge the backups anew, since a job that does not run says nothing; ping while all is well."""
-    with state.changing():
-        pass
-    verdict, wrong = state.verdict()
+def judge(settings: given.Settings, wait: float = 0.0) -> int:
+    """Judge the backups anew, since a job that does not run says nothing; ping while all is well.
+
+    :param wait: for so many seconds, while all is not: a job that is due each minute may have failed for what is over.
+    """
+    ends = time.monotonic() + wait
+    while True:
+        with state.changing():
+            pass
+        verdict, wrong = state.verdict()
+        if verdict == state.OK or time.monotonic() >= ends:
+            break
+        time.sleep(AGAIN)
     if verdict == state.OK:
         ping(settings.ping_url)
     print("the backups are good" if verdict == state.OK else "; ".join(wrong))

@@ -64,6 +64,9 @@ def hand_over(folder: str = FOLDER) -> None:
     """
     with changing(folder) as state:
         state["handed_over"] = time.time()
+        # Told by jobs alone, which run elsewhere now.
+        state.pop("overdue", None)
+        state.pop("unreadable", None)
         for one in (state.get("jobs") or {}).values():
             one["interval"] = 0
 

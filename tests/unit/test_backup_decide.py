@@ -67,6 +67,8 @@ def say(wish: Wish = Wish(), here: Here = BARE, there: There = FULL, hostname: s
     # A new node whose backups are there.
     (BARE, FULL, Wish(), Restore(("config", "data", "db"), Points(FILES, BASE))),
     (EMPTIES, FULL, Wish(), Restore(("config", "data", "db"), Points(FILES, BASE))),
+    # Of kind identity there was one alone, and it is gone.
+    (BARE, There(ME, (FILES, BASE), RECORDS), Wish(), Restore(("config", "data", "db"), Points(FILES, BASE))),
     (Here({"data": ABSENT, "db": ABSENT, CONFIG: DATA}, "db"), FULL, Wish(),
      Restore(("data", "db"), Points(FILES, BASE))),
     (BARE, FULL, Wish(to=NOW - 1000), Restore(("config", "data", "db"), Points(OLD_FILES, OLD_BASE))),
@@ -116,7 +118,6 @@ def test_what_is_done(here: Here, there: There, wish: Wish, wanted: object) -> N
     (BARE, broken(Damaged("/r is damaged")), Wish("n"), "damaged", "restore from another"),
     (BARE, broken(Revoked("/r does not let this node in")), Wish(), "let this node in", "site.yml"),
     (BARE, There(ME, (snapshot("i", "identity", 1, host="other/ns"),)), Wish("n"), "is of other/ns", "backup_identity"),
-    (BARE, There(ME, (FILES, BASE), RECORDS), Wish(), "does not say whose", "backup_repository"),
     (BARE, FULL, Wish("n"), "n is to start empty, and there are backups", "Leave backup_first_start out"),
     (BARE, FULL, Wish(to=NOW - 8000), "no complete backup of", "backup_restore_to"),
     (BARE, There(ME, ALL, RECORDS, ('Ignoring "cccccccc": damaged',)), Wish(), "cannot be read, and it may be the new",

@@ -16,11 +16,11 @@ from typing import Any
 import backup_inputs
 import pytest
 
-from backup import jobs, settings, state
+from backup import decide, jobs, restore, settings, state
 from backup.database import Database, Position, images, number, segment_name, volumes
 from backup.manifest import read_manifest, write_manifest
 from backup.problems import Absent, Damaged, DatabaseDown, Foreign, TakenOver
-from backup.restic import Repository
+from backup.restic import Repository, Snapshot
 from backup.settings import Settings
 from living import backups
 
@@ -85,8 +85,9 @@ def test_a_first_start_is_said(program: str, place: Path) -> None:
     given = node.begin(first=True)
     assert given.epoch == 1 and len(given.writer) == 16
     repository = node.repository()
-    about = repository.identity()
-    assert about and about["identity"] == "tests/ns" and about["schema"] == 1
+    (first,), _ = repository.snapshots("identity")
+    about = repository.read_json(first.id, "identity.json")
+    assert about["identity"] == "tests/ns" and about["schema"] == 1
     assert [one["epoch"] for one in records(node)] == [1]
     kept = json.loads((place / "work/epoch.json").read_text())
     assert kept["epoch"] == 1 and (place / "work/epoch.json").stat().st_mode & 0o777 == 0o600
@@ -305,19 +306,51 @@ def test_what_cannot_be_read_is_told_until_it_is_mended(tmp_path: Path) -> None:
     assert collected and collected["wrong"] == [{"job": "repository", "why": "snapshots cannot be read: 1234abcd"}]
     state.unreadable(None, folder)
     assert state.verdict(folder=folder) == ("ok", [])
+    # No job runs any more that could say that it was mended.
+    state.unreadable(Damaged("snapshots cannot be read: 1234abcd", "Move their files."), folder)
+    state.hand_over(folder)
+    collected = backups.collect(time.time(), str(tmp_path / "settings.json"), f"{folder}/state.json")
+    assert collected and collected["wrong"] == []
 
 
-def test_whose_the_repository_is_has_to_be_read(program: str, place: Path) -> None:
+def test_any_snapshot_says_whose_the_repository_is(program: str, place: Path) -> None:
+    """Of the one of kind identity there is but one: damaged, or moved out, it must not shut everybody out."""
     node = Node(place / "a", place, program)
     node.begin(first=True)
-    damage(place, node.repository().snapshots("identity")[0][0].id)
+    jobs.save_files(node.settings, node.repository())
+    bad = damage(place, node.repository().snapshots("identity")[0][0].id)
     # restic takes for good what it has kept on the node.
     shutil.rmtree(node.folder / "cache")
-    for write in (lambda: Node(place / "b", place, program, node="node-b").begin(),
-                  lambda: jobs.save_files(node.settings, node.repository())):
-        with pytest.raises(Damaged, match="cannot be read"):
+    problem = jobs.save_files(node.settings, node.repository())["unreadable"]
+    assert isinstance(problem, Damaged) and problem.what.endswith(bad.name[:8])
+    there = restore.gather(node.repository(), decide.Wish())
+    assert decide.foreign(there) is None and there.unreadable and there.problem is None
+    bad.rename(place / "aside")
+    assert jobs.save_files(node.settings, node.repository())["unreadable"] is None
+    assert Node(place / "b", place, program, node="node-b").begin().epoch == 2
+    assert len(node.repository().snapshots("identity")[0]) == 1
+    with pytest.raises(Foreign, match="is of tests/ns"):
+        Node(place / "c", place, program, identity="other/ns").begin()
+
+
+def test_without_one_that_can_be_read_nothing_is_said_to_be_new(program: str, place: Path) -> None:
+    node = Node(place / "a", place, program)
+    node.begin(first=True)
+    for one in node.repository().snapshots()[0]:
+        damage(place, one.id)
+    shutil.rmtree(node.folder / "cache")
+    new = Node(place / "b", place, program, node="node-b")
+    for write in (lambda: new.begin(first=True), lambda: jobs.save_files(node.settings, node.repository())):
+        with pytest.raises(Damaged, match="no snapshot of the repository can be read"):
             write()
-    assert not node.repository().snapshots("files")[0]
+    there = restore.gather(new.repository(), decide.Wish("node-b"))
+    data = decide.Here({"data": decide.DATA}, "", time.time(), 0)
+    bare = decide.Here({"data": decide.ABSENT}, "", None, 0)
+    for here, wish in ((data, decide.Wish()), (bare, decide.Wish("node-b")), (bare, decide.Wish())):
+        found = decide.decide(here, there, wish, "node-b")
+        assert isinstance(found, decide.Refuse) and "give backup_identity another value" in found.remedy
+    kept = decide.decide(dataclasses.replace(data, epoch=1), there, decide.Wish(), "node-b")
+    assert isinstance(kept, decide.Keep) and "no snapshot of the repository can be read" in kept.said[0]
 
 
 def test_a_manifest_tells_everything_that_a_restore_brings_back(tmp_path: Path) -> None:
@@ -593,6 +626,20 @@ def test_after_a_restore_the_next_base_backup_is_of_what_was_restored(
         "epoch": 1, "good": {"base": {"id": "a", "system": 7}, "base_before": {"system": 6}}}))
     jobs.accept_database(str(record))
     assert json.loads(record.read_text()) == {"epoch": 1, "good": {"base": {"id": "a"}, "base_before": {}}}
+
+
+def test_nobody_is_told_to_forget_by_number(tmp_path: Path) -> None:
+    """restic can keep a number of snapshots; how old such are says nothing."""
+    given = backup_inputs.settings(tmp_path, repository="rclone:", keep={"within": "2d", "last": "40"})
+    assert jobs.overdue(given, []) is None
+    assert jobs.overdue(dataclasses.replace(given, keep={"within": "2d"}), []) == 0
+
+
+def test_the_first_that_could_be_forgotten_is_told(tmp_path: Path) -> None:
+    """One snapshot of WAL a minute for weeks: the second is not its day's newest, and was kept for a day."""
+    given = backup_inputs.settings(tmp_path, repository="rclone:", keep={"within": "1d", "within_daily": "7d"})
+    every = [Snapshot(f"{number:064x}", 60.0 * number, "wal", 1, "w", "tests/ns", (), ()) for number in range(30_000)]
+    assert jobs.overdue(given, every) == every[1442].time
 
 
 @pytest.mark.parametrize(("days", "verdict"), [(0, "ok"), (6.9, "ok"), (7.1, "ok"), (29.9, "ok"), (30.1, "bad")])
