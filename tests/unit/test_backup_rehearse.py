@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -190,6 +191,27 @@ def test_stale_wal(
         return
     with pytest.raises(rehearse.Mismatch, match=said):
         rehearse.fresh(settings, snapshots, records, told, NOW)
+
+
+@pytest.mark.parametrize(("counted", "left", "wanted"), [
+    (None, ("0/3", 1), True), (("0/4000000", 1), None, False), (("0/4000000", 1), ("0/4000000", 1), False),
+    (("0/4000000", 1), ("0/4000090", 1), True), (("0/A000000", 1), ("0/9000000", 1), False),
+    (("0/A000000", 1), ("0/9000000", 2), True),
+])
+def test_a_rehearsal_waits_for_the_log_up_to_where_the_tables_were_counted(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counted: tuple[str, int] | None,
+        left: tuple[str, int] | None, wanted: bool) -> None:
+    ours = backup_inputs.settings(tmp_path, mode="archive")
+    record = {"epoch": ours.epoch, "writer": ours.writer, "rows": counted and dict(zip(
+        ("lsn", "timeline"), counted, strict=True))}
+    monkeypatch.setattr(jobs, "kept", lambda: record)
+    (tmp_path / "shipped.json").write_text(json.dumps({**record, "at": NOW, "lsn": left[0], "timeline": left[1]}
+                                                      if left else {}))
+    monkeypatch.setattr(jobs, "SHIPPED", str(tmp_path / "shipped.json"))
+    assert rehearse.counted_has_left(ours) is wanted
+    # What another node has counted is not waited for.
+    record["epoch"] = ours.epoch + 1
+    assert rehearse.counted_has_left(ours)
 
 
 def test_a_record_that_counted_nothing_is_no_proof() -> None:
