@@ -237,6 +237,7 @@ DRILLED = {"en": {
             " {files} GiB of files, on local {architecture} nodes of a machine with {cores} cores.",
     "phases": "{until_restore} s of it are the machine and K3s, {fetch} s fetching the data, {observer} s Observer and"
               " PostgreSQL.",
+    "stolen": "Others of the same host took up to {stolen} % of the machine's processors meanwhile.",
     "condition": "Since the base backup {log} MB of log had been written, which PostgreSQL replayed; it is made once a"
                  " day, and the longer ago it is the more there is to replay.",
     "rows": "Of {of} rows that PostgreSQL had acknowledged until the last moment {missing} are missing{age}.",
@@ -253,6 +254,7 @@ DRILLED = {"en": {
             " 잃었다(코어 {cores}개인 머신의 로컬 {architecture} 노드).",
     "phases": "그중 머신과 K3s가 {until_restore}초, 데이터 가져오기가 {fetch}초, Observer와 PostgreSQL이"
               " {observer}초다.",
+    "stolen": "그동안 같은 호스트의 다른 머신이 이 머신 프로세서의 최대 {stolen}%를 가져갔다.",
     "condition": "base 백업 이후 쓰인 로그 {log} MB를 PostgreSQL이 재생했다. base 백업은 하루 한 번이며, 오래될수록"
                  " 재생할 로그가 많다.",
     "rows": "PostgreSQL이 마지막 순간까지 확인한 {of}행 가운데 잃은 것은 {missing}행이다{age}.",
@@ -289,6 +291,8 @@ def drilled(mode: str, series: Mapping[str, Any], words: Mapping[str, str]) -> s
         **{name: series["machine"][name] for name in ("architecture", "cores") if at(series, f"machine.{name}")}}
     if times := each(runs, "rto.seconds"):
         given |= {"median": f"{statistics.median(times):.0f}", "slowest": f"{max(times):.0f}"}
+    if taken := [*each(runs, "rto.stolen.recovery"), *each(runs, "rto.stolen.fresh_provision")]:
+        given["stolen"] = f"{100 * max(taken):.0f}"
     for name, key, scale, digits in (
             ("ratio", "rto.ratio", 1, 2), ("fresh", "rto.fresh_provision_seconds", 1, 0),
             ("log", "log_bytes", 1e6, 0), ("database", "database_bytes", 1e9, 1),
@@ -296,7 +300,7 @@ def drilled(mode: str, series: Mapping[str, Any], words: Mapping[str, str]) -> s
             *((phase, f"rto.phases.{phase}", 1, 0) for phase in ("until_restore", "fetch", "observer"))):
         if some := each(runs, key):
             given[name] = f"{statistics.median(some) / scale:.{digits}f}"
-    said = [sentence(words[name], given) for name in ("took", "phases", "condition")]
+    said = [sentence(words[name], given) for name in ("took", "phases", "stolen", "condition")]
     if not said[0]:
         return words["unfinished"].format(**given)
     for name, store in (("rows", "postgresql"), ("records", "jsonl")):

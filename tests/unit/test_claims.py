@@ -168,7 +168,10 @@ def test_drills_are_told_with_what_they_took_and_lost() -> None:
     said = claims.drilled("archive", series(*runs), claims.DRILLED["en"])
     assert "`archive` mode:" in said and "**95 s** (median; the slowest 110 s), 1.50 times" in said
     assert "3 drills (2026-11-22 to 2026-11-23), 2 of which reached every goal" in said and "in a row" not in said
-    assert "Since the base backup 37 MB of log had been written" in said
+    assert "Since the base backup 37 MB of log had been written" in said and "processors" not in said
+    runs[1]["rto"]["stolen"] = {"fresh_provision": 0.02, "recovery": 0.304}
+    assert "up to 30 % of the machine's processors" in claims.drilled("stream", series(*runs), claims.DRILLED["en"])
+    assert "최대 30%를" in claims.drilled("stream", series(*runs), claims.DRILLED["ko"])
     assert "Of 300 rows that PostgreSQL had acknowledged until the last moment 0 are missing." in said
     assert "of 300 records that were acknowledged as lines of JSONL 120 are missing, the oldest 33 s old" in said
 

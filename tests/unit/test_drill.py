@@ -13,7 +13,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "on_node"))
 
 from drill import on_node
-from drill.drill import differences_of, missed, percentile, summary
+from drill.drill import differences_of, missed, percentile, stolen, summary, ticks
 from drill.protected import Timed, acknowledged
 
 STORE = {"missing": 0, "age_seconds": 0.0, "saved": 10, "saved_and_missing": 0, "duplicated": 0, "damaged": 0,
@@ -98,6 +98,12 @@ def test_when_each_record_was_acknowledged(tmp_path: Path) -> None:
 def test_how_long_tasks_took() -> None:
     run = Timed(0, 10.0, "", [(1.0, "a : one"), (2.0, "b : two"), (5.0, "a : three")])
     assert (run.at("^b"), run.after("^b"), run.spent("^a")) == (2.0, 5.0, 6.0)
+
+
+def test_what_others_of_the_host_had_of_the_processors() -> None:
+    assert len(ticks()) == 8
+    assert stolen([5, 0, 5, 10, 0, 0, 0, 100], [15, 0, 10, 30, 0, 0, 0, 115]) == 0.3
+    assert stolen([1] * 8, [1] * 8) == 0
 
 
 def test_the_summary_counts_what_failed_and_ranks_the_rest() -> None:
