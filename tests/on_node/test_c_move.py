@@ -24,11 +24,11 @@ PLAYBOOK = "playbooks/move.yml"
 UNITS = "observer-backup-*"
 
 
-def say_hosts(site: Site, name: str, keeper: nodes.Node) -> None:
+def say_hosts(site: Site, name: str, keeper: nodes.Node, **variables: object) -> None:
     """An inventory whose server has this name, whatever machine it is, with a machine that keeps its backups."""
     server = {"ansible_host": site.node.name, "k3s_node_name": "obs-local", "backup_repository": "backup_host:",
               "backup_mode": "stream", "backup_off": "", "backup_files_minutes": 2,
-              "vault_backup_password": "of-a-move"}
+              "vault_backup_password": "of-a-move", **variables}
     there = {"provision_node_address": keeper.address, "ansible_user": "ubuntu",
              "ansible_ssh_common_args": f"-F {services.state() / 'ssh' / 'config'}"}
     (site.folder / "hosts.yml").write_text(yaml.safe_dump({"all": {"children": {
@@ -189,3 +189,26 @@ def test_another_machine_goes_on(old: Site, keeper: nodes.Node, journal: Path, p
         assert_nothing_is_lost(new, journal)
     finally:
         nodes.down(node)
+
+
+def test_log_that_is_shipped_each_minute_is_shipped_once_more(
+        old: Site, keeper: nodes.Node, parts: dict[str, Path], tmp_path: Path) -> None:
+    """In `archive` mode a lost machine takes a minute's records with it. One that is left by plan does not."""
+    nodes.down(old.node)
+    archive = {"backup_mode": "archive", "backup_identity": "archive/observer-local"}
+    node = fresh(node_name("m"), parts, oci_firewall=True, outward=False)
+    site, journal = Site.local(node, tmp_path / "site"), tmp_path / "journal"
+    say_hosts(site, node.name, keeper, **archive)
+    site.play(playbook="playbooks/secrets.yml").ok()
+    provision(site, "-e", f"backup_first_start={node.name}")
+    with written_into(site, journal):
+        move(site).ok()
+    assert pods(site) == running(site) == []
+    nodes.down(node)
+    new = Site(fresh(node_name("w"), parts, oci_firewall=True, outward=False), site.folder, site.environment)
+    try:
+        say_hosts(new, node.name, keeper, **archive)
+        provision(new)
+        assert_nothing_is_lost(new, journal)
+    finally:
+        nodes.down(new.node)
