@@ -418,6 +418,14 @@ DEFINED = {
 """What the database's definitions are made of, one text each. Names are whole only without a search path."""
 
 
+WRITERS = ("SELECT 'writers', count(*), '' FROM pg_stat_activity WHERE backend_xid IS NOT NULL"
+           " AND pid <> pg_backend_pid() AND datname = current_database()")
+"""How many others change something that has not ended. While all tables are locked they are none that write rows."""
+
+AGAIN = 1.0
+"""Seconds after which what was in the way may have gone."""
+
+
 def definitions_sql() -> str:
     """One row for each kind of definitions: its name, how many there are, and the SHA-256 over them in a fixed order.
     It is asked after :data:`PLAIN`, and without a search path."""
@@ -447,7 +455,8 @@ def rows(database: Database) -> dict[str, Any] | None:
     For an instant all tables are locked against writers: what has committed by then is before the position, and all
     else comes after it. A writer that holds a table for longer is not waited for; then it is not exact. Of
     definitions the server tells those of now and not those of the transaction: they are asked for before it, too, and
-    when they were changed meanwhile it is not exact either.
+    when they were changed meanwhile it is not exact either. Nor is it while a change that locks no table, such as a new
+    function, waits for the receiver: it is in the WAL before the position, and nobody sees it yet.
     """
     tables = [row[0] for row in database.psql(LIST_TABLES)]
     for exact in (True, True, True, False):
@@ -460,7 +469,7 @@ def rows(database: Database) -> dict[str, Any] | None:
         sql = (f"{PLAIN} {defined} SELECT pg_current_xact_id();"
                f" BEGIN ISOLATION LEVEL REPEATABLE READ; SAVEPOINT s; {lock}"
                " SELECT 'at', pg_current_wal_insert_lsn(), pg_walfile_name(pg_current_wal_insert_lsn());"
-               f" ROLLBACK TO SAVEPOINT s; {defined}"
+               f" {WRITERS}; ROLLBACK TO SAVEPOINT s; {defined}"
                " SELECT 'point', pg_create_restore_point('observer-node'), current_setting('server_version');"
                f" {tables_sql(tables)}; COMMIT")
         try:
@@ -468,13 +477,14 @@ def rows(database: Database) -> dict[str, Any] | None:
         except DatabaseDown:
             if not exact:
                 raise
-            time.sleep(1)
+            time.sleep(AGAIN)
             continue
         told = [row for row in said if len(row) == 4]
         before, now = definitions(told[:len(DEFINED)]), definitions(told[len(DEFINED):])
-        if before != now and exact:
+        (_, lsn, name), (_, writers, _), (_, _, server), *counted = [row for row in said if len(row) == 3]
+        if exact and (before != now or writers != "0"):
+            time.sleep(AGAIN)
             continue
-        (_, lsn, name), (_, _, server), *counted = [row for row in said if len(row) == 3]
         return {"lsn": lsn, "timeline": int(name[:8], 16), "at": time.time(), "exact": exact,
                 "definitions": now, "server": server,
                 "tables": {table: {"rows": int(count), "sum": total} for table, count, total in counted}}
