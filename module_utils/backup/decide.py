@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .problems import Absent, BackupProblem, Foreign, HostKeyChanged, Locked, Revoked, Unreachable, WrongPassword
-from .restic import Snapshot
+from .restic import Snapshot, of_another
 from .settings import BASE, FILES, IDENTITY
 
 DATA, EMPTY, ABSENT, PLACED = "data", "empty", "absent", "placed"
@@ -315,10 +315,7 @@ def foreign(there: There) -> Foreign | None:
     """Why a repository is not this inventory's."""
     if there.problem is not None or not there.snapshots:
         return None
-    others = sorted({one.host for one in there.snapshots} - {there.identity})
-    if others:
-        return Foreign(f"the repository is of {' and '.join(others)}, and backup_identity is {there.identity}")
-    return None
+    return of_another(there.snapshots, there.identity)
 
 
 def _refused(problem: BackupProblem) -> Refuse:

@@ -78,6 +78,14 @@ class Summary:
     vanished: tuple[str, ...] = ()
 
 
+def of_another(snapshots: Sequence[Snapshot], identity: str) -> Foreign | None:
+    """Why snapshots are not all of an identity; None when they are."""
+    others = sorted({one.host for one in snapshots} - {identity})
+    if not others:
+        return None
+    return Foreign(f"the repository is of {' and '.join(others)}, and backup_identity is {identity}")
+
+
 class Repository:
     """A node's repository. What goes wrong is a :class:`BackupProblem`."""
 
@@ -113,9 +121,8 @@ class Repository:
         :raises Foreign: one says another identity, or there is none that could say.
         """
         wanted = self.settings.identity
-        others = sorted({one.host for one in snapshots} - {wanted})
-        if others:
-            raise Foreign(f"the repository is of {' and '.join(others)}, and backup_identity is {wanted}")
+        if found := of_another(snapshots, wanted):
+            raise found
         if not snapshots:
             raise Foreign(f"the repository does not say whose it is, and backup_identity is {wanted}")
 
