@@ -232,8 +232,8 @@ def lines(of: Sequence[Claim], results: Mapping[str, Any], figures: Mapping[str,
 MODES = ("stream", "archive")
 DRILLED = {"en": {
     "took": "**`{mode}` mode:** from the end of the node to a verified Observer **{median} s** (median; the slowest"
-            " {slowest} s), {ratio} times a first provision without data ({fresh} s). That is of {n} drills ({dates}),"
-            " {good} of which reached every goal. Each lost a node under load with {database} GB of database and"
+            " {slowest} s), {ratio} times a first provision without data ({fresh} s). Drills: {n} ({dates}), {good}"
+            " of which reached every goal. Each lost a node under load with {database} GB of database and"
             " {files} GiB of files, on local {architecture} nodes of a machine with {cores} cores.",
     "phases": "{until_restore} s of it are the machine and K3s, {fetch} s fetching the data, {observer} s Observer and"
               " PostgreSQL.",
@@ -245,7 +245,7 @@ DRILLED = {"en": {
                " missing{age}.",
     "age": ", the oldest {age} s old when the node ended",
     "none": "**`{mode}` mode:** no series of drills yet.",
-    "unfinished": "**`{mode}` mode:** {n} drills ({dates}), none of which came to its end.",
+    "unfinished": "**`{mode}` mode:** drills: {n} ({dates}), none of which came to its end.",
     "dates": "{first} to {last}",
 }, "ko": {
     "took": "**`{mode}` 모드:** 노드가 사라진 때부터 검증된 Observer까지 **{median}초**(중앙값, 가장 느린 것"

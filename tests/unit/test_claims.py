@@ -167,7 +167,7 @@ def test_drills_are_told_with_what_they_took_and_lost() -> None:
     runs = [drill(90.0), drill(110.0, date="2026-11-23T01:00:00Z"), drill(95.0, missed=["TIME: too long"])]
     said = claims.drilled("archive", series(*runs), claims.DRILLED["en"])
     assert "`archive` mode:" in said and "**95 s** (median; the slowest 110 s), 1.50 times" in said
-    assert "3 drills (2026-11-22 to 2026-11-23), 2 of which reached every goal" in said and "in a row" not in said
+    assert "Drills: 3 (2026-11-22 to 2026-11-23), 2 of which reached every goal" in said and "in a row" not in said
     assert "Since the base backup 37 MB of log had been written" in said and "processors" not in said
     runs[1]["rto"]["stolen"] = {"fresh_provision": 0.02, "recovery": 0.304}
     assert "up to 30 % of the machine's processors" in claims.drilled("stream", series(*runs), claims.DRILLED["en"])
@@ -178,7 +178,7 @@ def test_drills_are_told_with_what_they_took_and_lost() -> None:
 
 def test_a_drill_that_did_not_come_to_its_end_counts() -> None:
     broken = {"mode": "stream", "missed": ["recover: it was refused"], "revision": "abc"}
-    assert "2 drills (2026-11-22), 1 of which reached" in claims.drilled("stream", series(drill(), broken),
+    assert "Drills: 2 (2026-11-22), 1 of which reached" in claims.drilled("stream", series(drill(), broken),
                                                                        claims.DRILLED["en"])
     assert claims.drilled("stream", series(broken), claims.DRILLED["en"]).endswith("none of which came to its end.")
     assert claims.drilled("stream", {}, claims.DRILLED["ko"]) == "**`stream` 모드:** 아직 훈련 기록이 없다."
