@@ -236,7 +236,7 @@ def provision(module: AnsibleModule) -> dict[str, Any]:
     found, there = restore.decided(here, repository, wish, given["hostname"], 0 if module.check_mode else given["wait"])
     if isinstance(found, decide.Refuse):
         raise restore.Refused(found.what, found.remedy)
-    for said in found.said if isinstance(found, decide.Keep) and only else ():
+    for said in found.said if isinstance(found, (decide.Keep, decide.Restore)) and only else ():
         module.warn(said)
     goes_on = isinstance(found, decide.Restore) and (found.goes_on or found.points is None)
     if goes_on:
@@ -346,10 +346,12 @@ def part(module: AnsibleModule) -> dict[str, Any]:
     if points is None:
         raise Absent("the repository holds no complete backup of that time, beside those of backup_restore_without",
                      "See `restic snapshots` (docs/node-loss.md, by hand), and name another time.")
-    half = decide.unnamed(there, wish, points)
-    if half and not given["twin"]:
-        raise restore.Refused(f"the newest backup of {half.kind}, {half.id[:8]} of {decide.moment(half.time)}, is not"
-                              " known to be whole: its job did not come to its end", decide.offer(there, wish, half.id))
+    # A twin's own node goes on: one that is being made is not whole yet.
+    said = () if given["twin"] else decide.cut_off(there, wish, points)
+    if isinstance(said, decide.Refuse):
+        raise restore.Refused(said.what, said.remedy)
+    for one in said:
+        module.warn(one)
     result: dict[str, Any] = {"changes": lines(parts), "parts": parts}
     if module.check_mode:
         return result

@@ -24,6 +24,9 @@ CONFIG = "config"
 OLDER_SECONDS = 3600.0
 """So much older than the newest backup data may be that nobody knows the age of."""
 
+CUT_OFF_SECONDS = 2 * 86400.0
+"""A job is due once a day or more often: a backup that is so much younger than the one before has none before it."""
+
 BASE_SECONDS = 120.0
 """So long a base backup lasts of which nobody has said when it ended."""
 
@@ -92,11 +95,13 @@ class Start:
 
 @dataclass(frozen=True)
 class Restore:
-    """Bring back these parts. ``goes_on``: of a restore that has already put some in place."""
+    """Bring back these parts. ``goes_on``: of a restore that has already put some in place. ``said``: what somebody
+    should know."""
 
     parts: tuple[str, ...]
     points: Points | None
     goes_on: bool = False
+    said: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -159,12 +164,29 @@ def choose(there: There, wish: Wish) -> Points | None:
     return Points(_last(files), _last(ended)) if ended else None
 
 
-def unnamed(there: There, wish: Wish, points: Points) -> Snapshot | None:
-    """A snapshot that is newer than the one chosen and of which no record says that it is whole."""
+def cut_off(there: There, wish: Wish, points: Points) -> tuple[str, ...] | Refuse:
+    """What is to be said of backups that are newer than those chosen and that no record calls whole, or why somebody
+    has to look at them first.
+
+    One of a kind is what a node leaves that was lost while it made it. Without it no more is lost than between any two:
+    the one before is as old as the interval and that job together. Two of a kind, or one that is days younger, say that
+    jobs have failed for some time.
+    """
     whole = there.whole()
-    return next((one for one in there.snapshots if wish.to is None and one.id not in whole
-                 and not excluded(one.id, wish.without)
-                 and one.kind in (FILES, BASE) and one.order > getattr(points, one.kind).order), None)
+    said = []
+    for kind, chosen in ((FILES, points.files), (BASE, points.base)):
+        found = [one for one in there.snapshots if wish.to is None and one.kind == kind and one.id not in whole
+                 and not excluded(one.id, wish.without) and one.order > chosen.order]
+        if not found:
+            continue
+        last = _last(found)
+        what = f"the newest backup of {kind}, {last.id[:8]} of {moment(last.time)}"
+        if len(found) > 1 or last.time - chosen.time > CUT_OFF_SECONDS:
+            return Refuse(f"{what}, is not known to be whole: its job did not come to its end",
+                          offer(there, wish, *(one.id for one in found)))
+        said.append(f"{what[0].upper()}{what[1:]}, was cut off before its end and is left out. The one before, of"
+                    f" {moment(chosen.time)}, is taken.")
+    return tuple(said)
 
 
 def excluded(name: str, without: Sequence[str]) -> bool:
@@ -172,9 +194,9 @@ def excluded(name: str, without: Sequence[str]) -> bool:
     return any(one and name.startswith(one) for one in without)
 
 
-def offer(there: There, wish: Wish, bad: str) -> str:
-    """What to type to restore without a snapshot that is no good; what there is else, if nothing."""
-    without = (*wish.without, bad[:8])
+def offer(there: There, wish: Wish, *bad: str) -> str:
+    """What to type to restore without snapshots that are no good; what there is else, if nothing."""
+    without = (*wish.without, *(one[:8] for one in bad))
     left = choose(there, Wish(wish.first_start, wish.to, without))
     if left is None:
         return "There is no other complete backup: run `restic check --read-data` (docs/node-loss.md, by hand), and" \
@@ -196,10 +218,15 @@ def _with_data(here: Here, there: There, wish: Wish, hostname: str) -> Decision:
     if isinstance(problem, (WrongPassword, Foreign)):
         return _refused(problem)
     backups = [one for one in there.snapshots if one.kind != IDENTITY]
-    if isinstance(problem, Absent) or (problem is None and not backups):
-        lost = f" This node has written to it under epoch {here.epoch}: what was in it is gone." if here.epoch else ""
-        return Keep((f"The repository holds no backup yet.{lost} Backups begin with what is on {hostname}.",))
     meant = wish.first_start == hostname
+    if isinstance(problem, Absent) or (problem is None and not backups):
+        if here.epoch and not meant:
+            # A disk that is not mounted looks like this: a second repository in its place would hide the first one.
+            return Refuse(f"the repository holds no backup, and {hostname} has written to it under epoch {here.epoch}",
+                          "See that its disk is mounted on the backup host, or that backup_repository and"
+                          " backup_identity are those of before. If it is gone for good, or another one on purpose: -e"
+                          f" backup_first_start={hostname}, and backups begin anew with what is on {hostname}.")
+        return Keep((f"The repository holds no backup yet. Backups begin with what is on {hostname}.",))
     if isinstance(problem, (Revoked, HostKeyChanged)) and here.epoch and not meant:
         return Refuse(f"{problem.what}, so another machine may have taken over from {hostname}",
                       f"Run it without --limit, or, if {hostname} is to go on whatever the backups hold: -e"
@@ -297,15 +324,14 @@ def _restore(here: Here, there: There, wish: Wish, parts: tuple[str, ...], hostn
                       f"{' beside those of backup_restore_without' if wish.without else ''}, and {hostname} needs one",
                       "See `restic snapshots` (docs/node-loss.md, by hand); correct backup_restore_to and"
                       " backup_restore_without.")
-    if (half := unnamed(there, wish, points)) is not None:
-        return Refuse(f"the newest backup of {half.kind}, {half.id[:8]} of {moment(half.time)}, is not known to be"
-                      " whole: its job did not come to its end", offer(there, wish, half.id))
+    if isinstance(said := cut_off(there, wish, points), Refuse):
+        return said
     missing = [name for name in parts if name not in (here.database, CONFIG)
                and not any(path.endswith(f"_{name}") for path in points.files.paths)]
     if missing:
         return Refuse(f"the backup of {moment(points.files.time)} has no volume {' and no volume '.join(missing)}",
                       offer(there, wish, points.files.id))
-    return Restore(parts, points)
+    return Restore(parts, points, said=said)
 
 
 # --- both -----------------------------------------------------------------------------------------

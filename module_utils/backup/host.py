@@ -72,6 +72,18 @@ def generations(given: Settings) -> dict[str, Any]:
     return _answer(given, ["list", "all"])
 
 
+def newest_epoch(given: Settings) -> int:
+    """The newest epoch that the backup host has let write or has WAL of: a node of an older one is kept out for good,
+    also when its repository was begun anew or is another one. 0 without a backup host.
+
+    :raises BackupProblem: the backup host does not say.
+    """
+    if given.receiver is None:
+        return 0
+    found = generations(given)
+    return max([int(found["epoch"]), *(receiver.age_of(one["slot"])[0] for one in found["generations"])])
+
+
 def segments(given: Settings, slot: str, first: str) -> list[dict[str, Any]]:
     """Name, size and SHA-256 of the segments of a generation from ``first`` on: each was read to the end there."""
     found: list[dict[str, Any]] = _answer(given, ["list", slot, first], key=True)["segments"]

@@ -180,7 +180,8 @@ def begin(settings: Settings, repository: Repository | None = None, *, first: bo
         repository.backup_text(json.dumps(about) + "\n", IDENTITY_FILE, given.IDENTITY)
     os.makedirs(given.WORK, mode=0o700, exist_ok=True)
     # What cannot be read may be of somebody who began after all the others.
-    mine = given.take_epoch(settings, max([one.epoch for one in snapshots], default=0) + 1 + len(warnings))
+    before = [host.newest_epoch(settings), *(one.epoch for one in snapshots)]
+    mine = given.take_epoch(settings, max(before) + 1 + len(warnings))
     repository = repository.of(mine)
     write_record(mine, repository, {})
     standing(mine, repository.snapshots()[0])

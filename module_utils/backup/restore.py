@@ -444,9 +444,13 @@ class Restorer:
             return to
         if self._covers(to):
             return None  # nothing came between: all of it is what was then
+        if MISSING_WAL in self.wish.without:
+            return None  # said: what there is until then
         until_then = f"ends with the transaction of {moment(last)}" if last is not None else "holds no transaction"
         raise Refused(f"the WAL {until_then}, so nobody can say what the database was at {moment(to)}; nothing was"
-                      " overwritten", "Name a time before that, or leave backup_restore_to out to have all there is.")
+                      " overwritten", "Name a time before that, leave backup_restore_to out to have all there is,"
+                      " or, to have the last that there is of before that time, say -e"
+                      f" backup_restore_without={','.join((*self.wish.without, MISSING_WAL))}")
 
     def _covers(self, to: float) -> bool:
         """Whether the WAL that was fetched has all that was written until then."""

@@ -25,8 +25,9 @@ METRICS_FILE = "observer_node_backup.prom"
 OK, BAD = "ok", "bad"
 LATE = 2.0
 """Intervals without a success after which a job is late."""
-FIRST_SECONDS = 3600.0
-"""The first success is not waited for any longer, however rarely a job is due."""
+FIRST_SECONDS = 7200.0
+"""The first success is not waited for any longer, however rarely a job is due. The last to begin is the rehearsal, an
+hour after the timers."""
 OVERDUE, LONG_OVERDUE = 7 * 86400.0, 30 * 86400.0
 """Seconds after which it is told, and after which it is bad, that nobody forgets what is old. It costs room and loses
 nothing, and a backup host without room is told by the jobs: so there is time, but not for ever."""

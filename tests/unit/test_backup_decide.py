@@ -122,8 +122,11 @@ def test_what_is_done(here: Here, there: There, wish: Wish, wanted: object) -> N
     (BARE, FULL, Wish(to=NOW - 8000), "no complete backup of", "backup_restore_to"),
     (BARE, There(ME, ALL, RECORDS, ('Ignoring "cccccccc": damaged',)), Wish(), "cannot be read, and it may be the new",
      "backup_restore_without=cccccccc"),
-    (BARE, There(ME, ALL, RECORDS[:3]), Wish(), "files, cccccccc of .* is not known to be whole",
-     "backup_restore_without=cccccccc"),
+    # Jobs have failed for some time.
+    (BARE, There(ME, (*ALL, snapshot("e", "files", 50)), RECORDS[:3]), Wish(),
+     "files, eeeeeeee of .* is not known to be whole", "backup_restore_without=cccccccc,eeeeeeee"),
+    (BARE, There(ME, (*ALL[:-1], snapshot("f", "files", -3 * 86400)), RECORDS[:3]), Wish(),
+     "files, ffffffff of .* is not known to be whole", "backup_restore_without=ffffffff"),
     (Here({"data": ABSENT, "more": ABSENT, "db": ABSENT}, "db"), FULL, Wish(), "no volume more", "without=cccc"),
     (MINE, broken(WrongPassword("backup_password does not open /r")), Wish(), "backup_password", "vault_backup_passw"),
     (MINE, There(ME, (snapshot("i", "identity", 1, host="other/ns"),)), Wish(), "is of other/ns", "backup_identity"),
@@ -149,6 +152,19 @@ def test_what_is_refused(here: Here, there: There, wish: Wish, what: str, remedy
     assert remedy in found.remedy, found
 
 
+def test_a_backup_that_the_nodes_end_has_cut_off_is_left_out_and_said() -> None:
+    """The node was lost between a backup and its record, as happens; nobody has to be asked about that."""
+    found = decide(BARE, There(ME, ALL, RECORDS[:3]), Wish(), "n")
+    assert isinstance(found, Restore) and found.points == Points(OLD_FILES, BASE)
+    said, = found.said
+    assert said.startswith("The newest backup of files, cccccccc of ") and "The one before, of" in said
+    # With the one before of the database nothing is lost: its log goes on from there.
+    found = decide(BARE, There(ME, ALL, RECORDS[:2]), Wish(), "n")
+    assert isinstance(found, Restore) and found.points == Points(OLD_FILES, OLD_BASE) and len(found.said) == 2
+    found = decide(BARE, There(ME, ALL, RECORDS[:3]), Wish(to=NOW), "n")
+    assert isinstance(found, Restore) and found.points == Points(OLD_FILES, BASE) and not found.said
+
+
 @pytest.mark.parametrize("problem", [Unreachable("it does not answer"), Locked("it is locked")])
 def test_what_may_pass_is_waited_for(problem: Unreachable | Locked) -> None:
     found = decide(BARE, There(ME, problem=problem), Wish(), "n")
@@ -171,9 +187,13 @@ def test_never_empty_unless_it_was_said() -> None:
             assert not isinstance(found, (Start, Restore))
 
 
-def test_an_emptied_repository_is_told() -> None:
-    found = decide(MINE, There(ME, (IDENTITY,)), Wish(), "n")
-    assert isinstance(found, Keep) and "what was in it is gone" in found.said[0]
+@pytest.mark.parametrize("there", [There(ME, (IDENTITY,)), There(ME, problem=Absent("no repository at x"))])
+def test_an_emptied_repository_is_refused_until_it_is_said(there: There) -> None:
+    """As one whose disk is not mounted: a second one in its place would hide the first."""
+    found = decide(MINE, there, Wish(), "n")
+    assert isinstance(found, Refuse) and not found.waits
+    assert "has written to it under epoch" in found.what and "-e backup_first_start=n" in found.remedy
+    assert isinstance(decide(MINE, there, Wish("n"), "n"), Keep)
 
 
 def test_a_base_backup_has_to_have_ended() -> None:

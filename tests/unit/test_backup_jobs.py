@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import http.server
 import json
 import os
 import re
 import shutil
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,12 +19,12 @@ from typing import Any
 import backup_inputs
 import pytest
 
-from backup import decide, jobs, restore, settings, state
+from backup import decide, host, jobs, restore, run, settings, state
 from backup.database import Database, Position, images, number, segment_name, volumes
 from backup.manifest import read_manifest, write_manifest
 from backup.problems import Absent, Damaged, DatabaseDown, Foreign, TakenOver
 from backup.restic import Repository, Snapshot
-from backup.settings import Settings
+from backup.settings import ReceiverSettings, Settings
 from living import backups
 
 
@@ -304,6 +306,18 @@ def test_a_damaged_snapshot_keeps_no_other_from_being_made_and_is_told(program: 
     assert jobs.check(new.settings, new.repository())["seconds"] >= 0
 
 
+def test_whoever_begins_anew_is_newer_than_what_the_backup_host_knows(
+        program: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A repository that is another, or was deleted, counts from one; the backup host lets no older epoch write."""
+    known: dict[str, Any] = {"epoch": 3, "generations": [{"slot": "observer_e4_20260101t000000", "segments": []}]}
+    monkeypatch.setattr(host, "_answer", lambda _, words: known if words == ["list", "all"] else {})
+    there = ReceiverSettings("receiver", "10.0.0.9", 22, "oreceiver", "/srv/observer-wal/tests-ns")
+    assert Node(place / "a", place, program, receiver=there).begin(first=True).epoch == 5
+    known["epoch"] = 7
+    assert Node(place / "b", place, program, node="node-b", receiver=there).begin().epoch == 8
+    assert Node(place / "c", place, program, node="node-c").begin().epoch == 9
+
+
 def test_what_cannot_be_read_is_told_until_it_is_mended(tmp_path: Path) -> None:
     folder = str(tmp_path / "s")
     (tmp_path / "settings.json").touch()
@@ -497,7 +511,9 @@ def test_the_state_is_good_late_failing_and_good_again(tmp_path: Path) -> None:
     given = backup_inputs.settings(tmp_path, intervals={"files": 900, "base": 86400})
     state.expect(given, now, folder)
     assert state.verdict(now, folder) == ("ok", [])
-    verdict, (wrong, other) = state.verdict(now + 3700, folder)
+    # The first rehearsal is due an hour after the timers.
+    assert ["base" in one for one in state.verdict(now + 3700, folder)[1]] == [False]
+    verdict, (wrong, other) = state.verdict(now + 7300, folder)
     assert verdict == "bad" and "base backup" in wrong and "files: never succeeded" in other
     for job in ("files", "base"):
         state.update(job, True, now, folder=folder, stored_bytes=7)
@@ -695,3 +711,54 @@ def test_metrics_are_what_prometheus_reads(tmp_path: Path) -> None:
     found = {family.name: family.samples for family in text_string_to_metric_families(text)}
     assert found["observer_node_backup_good"][0].value == 0
     assert found["observer_node_backup_job_good"][0].labels == {"job": "files"}
+
+
+class Pinged(http.server.BaseHTTPRequestHandler):
+    """Notes who asks; answers with ``status``."""
+
+    status, asked = 200, 0
+
+    def do_GET(self) -> None:
+        type(self).asked += 1
+        self.send_response(type(self).status)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def pinged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Where the ping goes."""
+    monkeypatch.setattr(run, "PINGED", str(tmp_path / "pinged"))
+    Pinged.status, Pinged.asked = 200, 0
+    with http.server.HTTPServer(("127.0.0.1", 0), Pinged) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/a-secret-path"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_url_hears_while_all_is_well_and_silence_when_it_is_not(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], pinged: str) -> None:
+    folder = str(tmp_path / "s")
+    monkeypatch.setattr(run, "state", SimpleNamespace(
+        OK=state.OK, changing=functools.partial(state.changing, folder),
+        verdict=functools.partial(state.verdict, folder=folder)))
+    given = backup_inputs.settings(tmp_path, intervals={"files": 900}, ping_url=pinged)
+    state.expect(given, folder=folder)
+    state.update("files", False, why="the disk is full", remedy="Make room.", folder=folder)
+    assert run.judge(given) == 0 and Pinged.asked == 0
+    state.update("files", True, folder=folder)
+    assert run.judge(given) == 0 and Pinged.asked == 1
+    # Judged each minute, said each five.
+    run.judge(given)
+    assert Pinged.asked == 1
+    Path(run.PINGED).unlink()
+    Pinged.status = 500
+    capsys.readouterr()
+    run.judge(given)
+    assert Pinged.asked == 2 and not Path(run.PINGED).exists()
+    # Who knows the address could keep silence from being noticed.
+    assert "the ping failed: HTTPError" in (told := capsys.readouterr().out) and "secret" not in told

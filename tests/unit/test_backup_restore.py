@@ -262,6 +262,11 @@ def test_a_time_that_the_log_does_not_reach_is_refused(world: World, monkeypatch
     with pytest.raises(restore.Refused, match="ends with the transaction of 2096-10-02 07:06:40 UTC") as caught:
         world.restorer(Wish(to=4e9)).fetch()
     assert "leave backup_restore_to out" in caught.value.remedy
+    # Said: log that was not kept any longer is no reason to have nothing.
+    assert caught.value.remedy.endswith("-e backup_restore_without=missing-wal")
+    one = world.restorer(Wish(to=4e9, without=("missing-wal",)))
+    one.fetch()
+    assert "recovery_target_time =" not in (Path(one.scratch) / "db/pgdata/postgresql.auto.conf").read_text()
 
 
 def test_a_time_after_which_nothing_was_committed_is_all_there_is(

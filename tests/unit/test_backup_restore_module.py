@@ -91,9 +91,10 @@ def test_a_node_of_an_older_epoch_that_is_to_go_on_writes_under_a_new_one(
     node.begun.clear()
     assert "taken over" in node.run(phase="decide")["msg"] and not node.begun
     assert node.run(phase="decide", first_start="n")["changes"] == WRITES and node.begun == [False]
-    # Of a repository that was made anew it is the first.
+    # Of a repository that was made anew it is the first, when that was meant.
     kept.clear()
-    assert node.run(phase="decide")["changes"] == WRITES and node.begun == [False, True]
+    assert "has written to it under epoch" in node.run(phase="decide")["msg"] and node.begun == [False]
+    assert node.run(phase="decide", first_start="n")["changes"] == WRITES and node.begun == [False, True]
 
 
 def test_who_could_not_look_is_no_writer(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,6 +194,7 @@ def test_a_part(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
         calls == ["wait", "wait", "stop timers", "wait", "stop", "start"]
     assert (Path(told["kept"]["data"]) / "spoilt").read_text() == "x"
     # A twin: a backup that is being made is left alone, some folders are, and what was kept before goes.
+    node.world.repository.backup(["/etc/hostname"], "files")
     node.world.repository.backup(["/etc/hostname"], "files")
     assert "not known to be whole" in node.run(phase="part", parts=["data"])["msg"]
     (mine / "sparse").unlink()

@@ -32,6 +32,8 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
     "stream": ({"backup_repository": "s3:https://example.com/b", "backup_server_address": ""},
                "or set backup_mode to archive"),
     "minutes": ({"backup_files_minutes": 0}, "backup_files_minutes is 0"),
+    "shipped": ({"backup_archive_seconds": 5}, "backup_archive_seconds is 5"),
+    "sftp": ({"backup_repository": "sftp:u@h:/b"}, "through sftp the node could delete every backup"),
     "hour": ({"backup_base_hour": 24}, "backup_base_hour is 24"),
     "keep": ({"backup_keep": {"last": 5}}, "backup_keep has last"),
     "claims": ({"backup_claims": {"a": "files"}}, "backup_claims has to have one database"),
