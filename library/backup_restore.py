@@ -255,7 +255,7 @@ def provision(module: AnsibleModule) -> dict[str, Any]:
     writes = not goes_on and looked and (not ours.epoch or anew or jobs.stale(ours, there.snapshots))
     if writes and not module.check_mode:
         # From here on no other machine writes: its data is what is kept or restored.
-        begin(module, replace(ours, epoch=0, writer=""), repository, first=not there.snapshots)
+        begin(module, ours, repository, first=not there.snapshots)
         ours = settings.load()
     # Who could not look is let in to nothing: another machine may have taken over.
     epoch = ours.epoch if looked and not (goes_on and jobs.stale(ours, there.snapshots)) else 0
@@ -297,7 +297,7 @@ def unasked(module: AnsibleModule, wish: decide.Wish, only: bool) -> dict[str, A
 def begin(module: AnsibleModule, ours: settings.Settings, repository: Repository, *, first: bool) -> None:
     """Be the repository's writer. One of which a part cannot be read is restored from all the same."""
     try:
-        jobs.begin(ours, repository, first=first)
+        jobs.begin(replace(ours, epoch=0, writer=""), repository, first=first, after=ours.epoch)
     except (Damaged, Unknown) as problem:
         module.warn(f"{sentence(problem.what)} No backups are made until that is mended. {problem.remedy}")
 

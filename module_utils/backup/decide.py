@@ -24,8 +24,8 @@ CONFIG = "config"
 OLDER_SECONDS = 3600.0
 """So much older than the newest backup data may be that nobody knows the age of."""
 
-CUT_OFF_SECONDS = 2 * 86400.0
-"""A job is due once a day or more often: a backup that is so much younger than the one before has none before it."""
+CUT_OFF_SECONDS = 3600.0
+"""So much younger than the one before, beyond two intervals, is a backup that was not due then."""
 
 BASE_SECONDS = 120.0
 """So long a base backup lasts of which nobody has said when it ended."""
@@ -56,6 +56,7 @@ class There:
     :param records: content of the release records that were read, the oldest first. What no record names is not whole.
     :param problem: why that cannot be said.
     :param unreadable: what restic said of snapshots that it cannot read, one line each.
+    :param intervals: by job, how many seconds after its last one it is due.
     """
 
     identity: str
@@ -63,6 +64,7 @@ class There:
     records: Sequence[Mapping[str, Any]] = ()
     unreadable: Sequence[str] = ()
     problem: BackupProblem | None = None
+    intervals: Mapping[str, float] = field(default_factory=dict)
 
     def whole(self) -> frozenset[str]:
         """Ids of the snapshots that a record says to be whole."""
@@ -169,8 +171,8 @@ def cut_off(there: There, wish: Wish, points: Points) -> tuple[str, ...] | Refus
     has to look at them first.
 
     One of a kind is what a node leaves that was lost while it made it. Without it no more is lost than between any two:
-    the one before is as old as the interval and that job together. Two of a kind, or one that is days younger, say that
-    jobs have failed for some time.
+    the one before is as old as the interval and that job together. Two of a kind, or one that is younger than that, say
+    that jobs have failed for some time. Where something cannot be read, that may be the record that calls it whole.
     """
     whole = there.whole()
     said = []
@@ -181,7 +183,8 @@ def cut_off(there: There, wish: Wish, points: Points) -> tuple[str, ...] | Refus
             continue
         last = _last(found)
         what = f"the newest backup of {kind}, {last.id[:8]} of {moment(last.time)}"
-        if len(found) > 1 or last.time - chosen.time > CUT_OFF_SECONDS:
+        due = 2 * float(there.intervals.get(kind) or 86400) + CUT_OFF_SECONDS
+        if len(found) > 1 or last.time - chosen.time > due or there.unreadable:
             return Refuse(f"{what}, is not known to be whole: its job did not come to its end",
                           offer(there, wish, *(one.id for one in found)))
         said.append(f"{what[0].upper()}{what[1:]}, was cut off before its end and is left out. The one before, of"

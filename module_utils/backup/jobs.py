@@ -149,10 +149,12 @@ def _unreadable(snapshots: Sequence[Snapshot], warnings: Sequence[str]) -> Damag
         " playbooks/backup.yml. Others are made and read all the same.")
 
 
-def begin(settings: Settings, repository: Repository | None = None, *, first: bool = False) -> Settings:
+def begin(settings: Settings, repository: Repository | None = None, *, first: bool = False,
+          after: int = 0) -> Settings:
     """Make this node the repository's writer, unless it is: what was decided by whoever calls.
 
     :param first: there is no repository yet, and this is said to be its first start.
+    :param after: the epoch that this node has had. Others of before may still write, and know no repository's age.
     :returns: the settings with this node's epoch.
     :raises BackupProblem: the repository is another's, cannot be read, or is not there and this is no first start.
     """
@@ -180,7 +182,7 @@ def begin(settings: Settings, repository: Repository | None = None, *, first: bo
         repository.backup_text(json.dumps(about) + "\n", IDENTITY_FILE, given.IDENTITY)
     os.makedirs(given.WORK, mode=0o700, exist_ok=True)
     # What cannot be read may be of somebody who began after all the others.
-    before = [host.newest_epoch(settings), *(one.epoch for one in snapshots)]
+    before = [after, host.newest_epoch(settings), *(one.epoch for one in snapshots)]
     mine = given.take_epoch(settings, max(before) + 1 + len(warnings))
     repository = repository.of(mine)
     write_record(mine, repository, {})
@@ -419,9 +421,9 @@ DEFINED = {
 """What the database's definitions are made of, one text each. Names are whole only without a search path."""
 
 
-WRITERS = ("SELECT 'writers', count(*), '' FROM pg_stat_activity WHERE backend_xid IS NOT NULL"
-           " AND pid <> pg_backend_pid() AND datname = current_database()")
-"""How many others change something that has not ended. While all tables are locked they are none that write rows."""
+WAITING = ("SELECT 'waiting', count(*), '' FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+           " AND datname = current_database()")
+"""How many commits wait for the receiver. While all tables are locked they are none that wrote rows."""
 
 AGAIN = 1.0
 """Seconds after which what was in the way may have gone."""
@@ -470,7 +472,7 @@ def rows(database: Database) -> dict[str, Any] | None:
         sql = (f"{PLAIN} {defined} SELECT pg_current_xact_id();"
                f" BEGIN ISOLATION LEVEL REPEATABLE READ; SAVEPOINT s; {lock}"
                " SELECT 'at', pg_current_wal_insert_lsn(), pg_walfile_name(pg_current_wal_insert_lsn());"
-               f" {WRITERS}; ROLLBACK TO SAVEPOINT s; {defined}"
+               f" {WAITING}; ROLLBACK TO SAVEPOINT s; {defined}"
                " SELECT 'point', pg_create_restore_point('observer-node'), current_setting('server_version');"
                f" {tables_sql(tables)}; COMMIT")
         try:
@@ -482,8 +484,8 @@ def rows(database: Database) -> dict[str, Any] | None:
             continue
         told = [row for row in said if len(row) == 4]
         before, now = definitions(told[:len(DEFINED)]), definitions(told[len(DEFINED):])
-        (_, lsn, name), (_, writers, _), (_, _, server), *counted = [row for row in said if len(row) == 3]
-        if exact and (before != now or writers != "0"):
+        (_, lsn, name), (_, waiting, _), (_, _, server), *counted = [row for row in said if len(row) == 3]
+        if exact and (before != now or waiting != "0"):
             time.sleep(AGAIN)
             continue
         return {"lsn": lsn, "timeline": int(name[:8], 16), "at": time.time(), "exact": exact,
@@ -575,12 +577,16 @@ def remove_shipped(folder: str, good: dict[str, Any]) -> int:
 # --- looking after the repository -------------------------------------------------------------------
 
 
+PATIENCE = "30m"
+"""How long a check waits until nobody writes, as restic has it: the first of all backups may take that long."""
+
+
 def check(settings: Settings, repository: Repository) -> Figures:
     """Check the repository, and a part of its data by reading it."""
     started = time.monotonic()
     unreadable = _look(settings, repository).unreadable
     try:
-        repository.check(settings.check_subset)
+        repository.check(settings.check_subset, PATIENCE)
     except Damaged as problem:
         raise (unreadable or problem) from problem
     if unreadable:

@@ -80,7 +80,7 @@ def rehearse(settings: Settings, repository: Repository, database: Database | No
     :raises BackupProblem: they cannot be restored, or are not what they should be.
     """
     database = database or Database(settings)
-    began = time.monotonic()
+    began, asked = time.monotonic(), now()
     there = restore.gather(repository, Wish())
     if there.problem:
         raise there.problem
@@ -104,7 +104,7 @@ def rehearse(settings: Settings, repository: Repository, database: Database | No
         os.chmod(f"{restorer.scratch}/files", 0o700)
         figures = compare_files(restorer, good, points)
         figures |= compare_database(restorer, rows_of(there.records), database)
-        fresh(settings, there.snapshots, there.records, restorer.told, now())
+        fresh(settings, there.snapshots, there.records, restorer.told, asked)
     finally:
         shutil.rmtree(top, ignore_errors=True)
     return {**figures, "files_of": points.files.time, "base_of": points.base.time, "reached": restorer.told["lsn"],

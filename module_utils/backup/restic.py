@@ -32,9 +32,9 @@ from .settings import Settings
 
 MARK = "observer-node"
 WAIT_FOR_LOCK = "2m"
-SECONDS = 180.0
 READING = ("snapshots", "dump", "ls", "restore")
 """What can be done beside somebody's lock: the worst that a prune meanwhile makes of it is an error."""
+SECONDS = 180.0
 """Longest time for a look at the repository. A backend that does not answer is tried by restic for a quarter of an
 hour, and all that time nobody would be told."""
 SCHEMA = 1
@@ -206,13 +206,15 @@ class Repository:
         options = [word for path in include or () for word in ("--include", path)]
         self._call(["restore", snapshot, "--target", target, *options, *(["--sparse"] if sparse else [])])
 
-    def check(self, subset: str = "") -> None:
+    def check(self, subset: str = "", wait: str = "") -> None:
         """Check the repository's structure, and a part of its data such as ``5%`` by reading it.
 
+        :param wait: for whoever writes, as restic has it; empty as everything does.
         :raises Damaged: what is stored is not what was written.
         """
         try:
-            self._call(["check", *([f"--read-data-subset={subset}"] if subset else [])])
+            self._call([*(["--retry-lock", wait] if wait else []), "check",
+                        *([f"--read-data-subset={subset}"] if subset else [])], lock=not wait)
         except Unknown as problem:
             raise Damaged(f"restic check is not content: {problem.what}") from problem
 

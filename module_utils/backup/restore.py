@@ -167,7 +167,7 @@ def gather(repository: Repository, wish: Wish, wide: bool = False, records_too: 
         except BackupProblem as problem:
             return There(identity, snapshots, problem=problem)
         found |= {kind for kind in (FILES, BASE) if ((records[0].get("good") or {}).get(kind) or {}).get("id")}
-    return There(identity, snapshots, records, unreadable)
+    return There(identity, snapshots, records, unreadable, intervals=repository.settings.intervals)
 
 
 def around(to: float, of: Sequence[Of], when: Callable[[Of], tuple[int, float]]) -> tuple[list[Of], list[Of]]:

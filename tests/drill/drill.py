@@ -159,8 +159,8 @@ class Drill:
         self.lost(at)
 
     def lost(self, at: float) -> None:
-        """Note when the machine was lost (epoch)."""
-        self.note(killed=at)
+        """Note when the machine was lost, and when the newest backup of its files began (epoch)."""
+        self.note(killed=at, files_saved=self.site.snapshots("files")[-1]["at"])
 
     def recover(self, **machine: Any) -> None:  # noqa: ANN401 (what nodes.plan takes)
         """Another machine, and the one command."""
@@ -176,7 +176,7 @@ class Drill:
                   unaccounted_seconds=round(begun - killed - up, 1), phases=phases(run, up), status=run.status,
                   stolen=stolen(before, ticks()))
         run.ok()
-        # Not the newest there is, when the node's end cut that off.
+        # Of the one that was restored: not the newest there is, when the node's end cut that off.
         told = run.results["backup : Restore | Bring back what the backups hold"]["points"]
         self.note(files_saved=told["files_time"])
 

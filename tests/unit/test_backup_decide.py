@@ -125,7 +125,7 @@ def test_what_is_done(here: Here, there: There, wish: Wish, wanted: object) -> N
     # Jobs have failed for some time.
     (BARE, There(ME, (*ALL, snapshot("e", "files", 50)), RECORDS[:3]), Wish(),
      "files, eeeeeeee of .* is not known to be whole", "backup_restore_without=cccccccc,eeeeeeee"),
-    (BARE, There(ME, (*ALL[:-1], snapshot("f", "files", -3 * 86400)), RECORDS[:3]), Wish(),
+    (BARE, There(ME, (*ALL[:-1], snapshot("f", "files", -2 * 86400)), RECORDS[:3]), Wish(),
      "files, ffffffff of .* is not known to be whole", "backup_restore_without=ffffffff"),
     (Here({"data": ABSENT, "more": ABSENT, "db": ABSENT}, "db"), FULL, Wish(), "no volume more", "without=cccc"),
     (MINE, broken(WrongPassword("backup_password does not open /r")), Wish(), "backup_password", "vault_backup_passw"),
@@ -163,6 +163,12 @@ def test_a_backup_that_the_nodes_end_has_cut_off_is_left_out_and_said() -> None:
     assert isinstance(found, Restore) and found.points == Points(OLD_FILES, OLD_BASE) and len(found.said) == 2
     found = decide(BARE, There(ME, ALL, RECORDS[:3]), Wish(to=NOW), "n")
     assert isinstance(found, Restore) and found.points == Points(OLD_FILES, BASE) and not found.said
+    # It was due an hour before: why was none made?
+    found = decide(BARE, There(ME, ALL, RECORDS[:3], intervals={"files": 600.0}), Wish(), "n")
+    assert isinstance(found, Refuse) and "is not known to be whole" in found.what
+    # What cannot be read may be its record.
+    found = decide(BARE, There(ME, ALL, RECORDS[:3], ("record 12345678: damaged",)), Wish(without=("12345678",)), "n")
+    assert isinstance(found, Refuse) and "is not known to be whole" in found.what
 
 
 @pytest.mark.parametrize("problem", [Unreachable("it does not answer"), Locked("it is locked")])

@@ -206,9 +206,9 @@ def test_a_record_tells_versions_and_never_the_certificate_itself(program: str, 
 class Counted(Database):
     """A database of paper: how many definitions of each kind it has, asked one time after the other."""
 
-    def __init__(self, given: Settings, *numbers: int, writers: Sequence[int] = ()) -> None:
+    def __init__(self, given: Settings, *numbers: int, waiting: Sequence[int] = ()) -> None:
         super().__init__(given)
-        self.numbers, self.writers, self.asked = list(numbers), list(writers), 0
+        self.numbers, self.waiting, self.asked = list(numbers), list(waiting), 0
 
     def psql(self, sql: str, seconds: float = 20.0, name: str | None = None) -> list[list[str]]:
         if sql == jobs.LIST_TABLES:
@@ -216,8 +216,8 @@ class Counted(Database):
         self.asked += 1
         defined = [["defined", kind, str(number), "f" * 64] for number in (self.numbers.pop(0), self.numbers.pop(0))
                    for kind in jobs.DEFINED]
-        writers = str(self.writers.pop(0) if self.writers else 0)
-        return [*defined, ["7"], ["at", "0/5000000", "000000010000000000000005"], ["writers", writers, ""],
+        waiting = str(self.waiting.pop(0) if self.waiting else 0)
+        return [*defined, ["7"], ["at", "0/5000000", "000000010000000000000005"], ["waiting", waiting, ""],
                 ["point", "0/5000068", "15.20"], ["public.t", "3", "12"]]
 
 
@@ -236,11 +236,11 @@ def test_definitions_that_change_while_rows_are_counted_make_them_inexact(
     assert found and found["exact"] and database.asked == 2 and found["definitions"]["kinds"]["views"]["number"] == 2
     found = jobs.rows(Counted(given, *range(8)))
     assert found and not found["exact"]
-    # What somebody changes is in the WAL, and is not seen before it was received.
-    database = Counted(given, *[1] * 4, writers=[1])
+    # What waits for the receiver is in the WAL, and is not seen before it was received.
+    database = Counted(given, *[1] * 4, waiting=[1])
     found = jobs.rows(database)
     assert found and found["exact"] and database.asked == 2
-    found = jobs.rows(Counted(given, *[1] * 8, writers=[1] * 4))
+    found = jobs.rows(Counted(given, *[1] * 8, waiting=[1] * 4))
     assert found and not found["exact"]
 
 

@@ -42,7 +42,7 @@ class Node:
         monkeypatch.setattr(module.jobs, "accept_database", lambda: None)
         monkeypatch.setattr(module.settings, "load", lambda: world.at(world.new, epoch=9 * len(self.begun)).settings)
         monkeypatch.setattr(module, "Repository", lambda _: mine)
-        monkeypatch.setattr(module.jobs, "begin", lambda *_, first: self.begun.append(first))
+        monkeypatch.setattr(module.jobs, "begin", lambda *_, first, after: self.begun.append(first))
         for name in ("look", "finish_placing", "placed", "complete", "kept_aside", "told_of", "Restorer"):
             monkeypatch.setattr(module.restore, name, partial(getattr(module.restore, name), journal=world.journal))
 
