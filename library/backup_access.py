@@ -83,12 +83,17 @@ ended:
   description: Sessions of keys that are let in no more.
   returned: always
   type: int
+unlocked:
+  description: Locks of the repository that whoever was shut out has left.
+  returned: always
+  type: int
 remedy:
   description: What to do about it.
   returned: failure
   type: str
 """
 
+import contextlib
 import json
 import os
 import pwd
@@ -194,6 +199,28 @@ def end_serving(folder: str, proc: str = "/proc") -> int:
     return ended
 
 
+def forget_locks(folder: str, proc: str = "/proc") -> int:
+    """Take away the locks of who was shut out, which keep a check and a prune waiting for half an hour; how many.
+
+    Whose a lock is only the password tells. Who had a key has none any more, so that they are nobody's - unless
+    somebody is at it here, on this machine: then none goes.
+    """
+    for name in os.listdir(proc):
+        try:
+            with open(f"{proc}/{name}/cmdline", "rb") as file:
+                words = file.read().decode(errors="replace").split("\0")
+        except (OSError, ValueError):
+            continue
+        if folder in words and not words[0].endswith("rclone"):
+            return 0
+    gone = 0
+    with contextlib.suppress(FileNotFoundError):
+        for lock in os.listdir(f"{folder}/locks"):
+            os.unlink(f"{folder}/locks/{lock}")
+            gone += 1
+    return gone
+
+
 def end_receiving(user: str, folder: str) -> int:
     """End the session of the receiver; how many there were."""
     done = subprocess.run(["runuser", "-u", user, "--", RECEIVER, "--epoch", "0", "--end", "--folder", folder],
@@ -235,7 +262,7 @@ def main() -> None:
                      'restrict,port-forwarding,permitopen="127.0.0.1:9",permitlisten="127.0.0.1:9"',
                      f"{RECEIVER} --folder {received} --epoch {given['epoch'] if writes else 0}"
                      f" --floor-hours {given['floor_hours']}")
-    changes, ended = [], 0
+    changes, ended, unlocked = [], 0, 0
     try:
         with open(HOST_KEY, encoding="ascii") as file:
             host_key = " ".join(file.read().split()[:2])
@@ -248,8 +275,11 @@ def main() -> None:
             if module.check_mode:
                 continue
             gate.write()
-            if shut:
-                ended += end_serving(repository) if gate is serving else end_receiving(owner(given["wal"]), received)
+            if shut and gate is serving:
+                ended += end_serving(repository)
+                unlocked = forget_locks(repository)
+            elif shut:
+                ended += end_receiving(owner(given["wal"]), received)
         if writes and not module.check_mode and older_session(received, given["epoch"]):
             # A run that was cut off has shut its key out, and not ended it.
             ended += end_receiving(owner(given["wal"]), received)
@@ -257,7 +287,7 @@ def main() -> None:
         module.fail_json(msg=f"The keys of {given['identity']} could not be changed: {error}"
                              f" {getattr(error, 'stderr', None) or ''}".strip() + ".",
                          remedy="Look on the backup host at the folder and its owner, and run again.")
-    module.exit_json(changed=bool(changes), changes=changes, ended=ended, host_key=host_key)
+    module.exit_json(changed=bool(changes), changes=changes, ended=ended, unlocked=unlocked, host_key=host_key)
 
 
 def owner(folder: str) -> str:

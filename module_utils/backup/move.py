@@ -184,6 +184,11 @@ class Mover:
         found = decide.decide(bare, restore.gather(self.repository, decide.Wish()), decide.Wish(), self.settings.node)
         if isinstance(found, decide.Refuse):
             raise restore.Refused(f"another machine could not be restored from the backups: {found.what}", found.remedy)
+        if isinstance(found, decide.Restore) and found.said:
+            # What nobody can help after a loss is no way to leave by plan.
+            said = f"{found.said[0][0].lower()}{found.said[0][1:]}"
+            raise restore.Refused(f"another machine could not be restored from the backups: {said.rstrip('.')}",
+                                  "Run playbooks/backup.yml, and run again.")
         files = (self._kept().get("good") or {}).get(FILES) or {}
         if not isinstance(found, decide.Restore) or not found.points or found.points.files.id != files.get("id"):
             raise Incomplete("the last backup of the files is not the one that another machine would restore",

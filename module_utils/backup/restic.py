@@ -135,8 +135,9 @@ class Repository:
     @contextmanager
     def dump(self, snapshot: str, path: str) -> Iterator[IO[bytes]]:
         """A file of a snapshot as a stream. What was wrong is raised at the end: use nothing of it before."""
-        with subprocess.Popen(self._argv(["dump", snapshot, f"/{path.lstrip('/')}"]), stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=self._environment()) as process:
+        words = self._argv(["dump", snapshot, f"/{path.lstrip('/')}"], self._lock)
+        with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              env=self._environment()) as process:
             assert process.stdout is not None and process.stderr is not None
             try:
                 yield process.stdout
@@ -213,8 +214,7 @@ class Repository:
         :raises Damaged: what is stored is not what was written.
         """
         try:
-            self._call([*(["--retry-lock", wait] if wait else []), "check",
-                        *([f"--read-data-subset={subset}"] if subset else [])], lock=not wait)
+            self._call(["check", *([f"--read-data-subset={subset}"] if subset else [])], wait=wait)
         except Unknown as problem:
             raise Damaged(f"restic check is not content: {problem.what}") from problem
 
@@ -246,11 +246,10 @@ class Repository:
                        int(summary.get("data_added_packed", summary.get("data_added", 0))),
                        float(summary.get("total_duration", 0.0)), tuple(items))
 
-    def _argv(self, words: Sequence[str], lock: bool = True) -> list[str]:
+    def _argv(self, words: Sequence[str], wait: str) -> list[str]:
         options = [word for option in self.settings.options for word in ("-o", option)]
-        wait = ["--retry-lock", self._lock] if lock else []
         return [self._program, "--password-file", self.settings.password_file, "--cache-dir", self._cache, "--quiet",
-                *options, *wait, *words]
+                *options, *(["--retry-lock", wait] if wait else []), *words]
 
     def _environment(self) -> dict[str, str]:
         # Not among the arguments, which everybody sees: an address may have a password in it.
@@ -263,10 +262,12 @@ class Repository:
         return {str(key): str(value) for key, value in given.read_json(path).items()}
 
     def _call(self, words: Sequence[str], text: bytes | None = None, also: Sequence[int] = (),
-              lock: bool = True, seconds: float | None = None) -> subprocess.CompletedProcess[bytes]:
+              lock: bool = True, seconds: float | None = None,
+              wait: str = "") -> subprocess.CompletedProcess[bytes]:
         given_input: Mapping[str, Any] = {"stdin": subprocess.DEVNULL} if text is None else {"input": text}
         try:
-            done = self._run(self._argv(words, lock), capture_output=True, check=False, env=self._environment(),
+            done = self._run(self._argv(words, (wait or self._lock) if lock else ""), capture_output=True, check=False,
+                             env=self._environment(),
                              timeout=seconds, **given_input)
         except subprocess.TimeoutExpired as error:
             said = self._clean((error.stderr or b"").decode("utf-8", "replace"))

@@ -143,6 +143,22 @@ def test_a_server_of_a_repository_is_ended(host: Host, tmp_path: Path) -> None:
         assert host.module.end_serving("/srv/x") == 1 and serving.wait(10) == -15
 
 
+def test_locks_of_who_was_shut_out_go_unless_somebody_is_at_it_here(host: Host, tmp_path: Path) -> None:
+    folder = tmp_path / "prod-ns"
+    assert host.module.forget_locks(str(folder)) == 0
+    (folder / "locks").mkdir(parents=True)
+    for name in ("a", "b"):
+        (folder / "locks" / name).touch()
+    # As `restic --repo FOLDER prune` of whoever prunes.
+    with subprocess.Popen([sys.executable, "-c", "import time; print(flush=True); time.sleep(60)", str(folder)],
+                          stdout=subprocess.PIPE) as other:
+        assert other.stdout
+        other.stdout.readline()
+        assert host.module.forget_locks(str(folder)) == 0 and len(list((folder / "locks").iterdir())) == 2
+        other.kill()
+    assert host.module.forget_locks(str(folder)) == 2 and not list((folder / "locks").iterdir())
+
+
 def test_refusals(host: Host) -> None:
     assert host.run("reader", "")["msg"] == "obs has no key for the backup host."
     assert host.run("reader", "", check=True)["changes"]
