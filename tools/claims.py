@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import ast
 import json
+import math
 import re
 import statistics
 import sys
@@ -231,10 +232,13 @@ def lines(of: Sequence[Claim], results: Mapping[str, Any], figures: Mapping[str,
 
 MODES = ("stream", "archive")
 DRILLED = {"en": {
-    "took": "**`{mode}` mode:** from the end of the node to a verified Observer **{median} s** (median; the slowest"
-            " {slowest} s), {ratio} times a first provision without data ({fresh} s). Drills: {n} ({dates}), {good}"
-            " of which reached every goal. Each lost a node under load with {database} GB of database and"
+    "took": "**`{mode}` mode:** from the end of the node to a verified Observer **{median} s**{spread}, {ratio} times a"
+            " first provision without data ({fresh} s). Drills: {n} ({dates}), {good} of which reached every goal"
+            "{missed}. Each lost a node under load with {database} GB of database and"
             " {files} GiB of files, on local {architecture} nodes of a machine with {cores} cores.",
+    "spread": " (median; the slowest {slowest} s)",
+    "missed": " (missed: {what})",
+    "slow": "{seconds} s with a goal of {limit} s",
     "phases": "{until_restore} s of it are the machine and K3s, {fetch} s fetching the data, {observer} s Observer and"
               " PostgreSQL.",
     "stolen": "Others of the same host took up to {stolen} % of the machine's processors meanwhile.",
@@ -248,10 +252,13 @@ DRILLED = {"en": {
     "unfinished": "**`{mode}` mode:** drills: {n} ({dates}), none of which came to its end.",
     "dates": "{first} to {last}",
 }, "ko": {
-    "took": "**`{mode}` 모드:** 노드가 사라진 때부터 검증된 Observer까지 **{median}초**(중앙값, 가장 느린 것"
-            " {slowest}초), 데이터 없는 최초 구성({fresh}초)의 {ratio}배. 훈련 {n}회의 값이며({dates}) {good}회가"
-            " 모든 목표를 달성했다. 매번 데이터베이스 {database} GB와 파일 {files} GiB를 가진 노드를 부하 중에"
+    "took": "**`{mode}` 모드:** 노드가 사라진 때부터 검증된 Observer까지 **{median}초**{spread}, 데이터 없는"
+            " 최초 구성({fresh}초)의 {ratio}배. 훈련 {n}회의 값이며({dates}) {good}회가"
+            " 모든 목표를 달성했다{missed}. 매번 데이터베이스 {database} GB와 파일 {files} GiB를 가진 노드를 부하 중에"
             " 잃었다(코어 {cores}개인 머신의 로컬 {architecture} 노드).",
+    "spread": "(중앙값, 가장 느린 것 {slowest}초)",
+    "missed": "(놓친 것: {what})",
+    "slow": "목표 {limit}초에 {seconds}초",
     "phases": "그중 머신과 K3s가 {until_restore}초, 데이터 가져오기가 {fetch}초, Observer와 PostgreSQL이"
               " {observer}초다.",
     "stolen": "그동안 같은 호스트의 다른 머신이 이 머신 프로세서의 최대 {stolen}%를 가져갔다.",
@@ -291,6 +298,10 @@ def drilled(mode: str, series: Mapping[str, Any], words: Mapping[str, str]) -> s
         **{name: series["machine"][name] for name in ("architecture", "cores") if at(series, f"machine.{name}")}}
     if times := each(runs, "rto.seconds"):
         given |= {"median": f"{statistics.median(times):.0f}", "slowest": f"{max(times):.0f}"}
+    given["spread"] = sentence(words["spread"], given) if len(times) > 1 else ""
+    slow = [words["slow"].format(**one["rto"]) for one in runs
+            if (at(one, "rto.seconds") or 0) > (at(one, "rto.limit") or math.inf)]
+    given["missed"] = words["missed"].format(what="; ".join(slow)) if slow else ""
     if taken := [*each(runs, "rto.stolen.recovery"), *each(runs, "rto.stolen.fresh_provision")]:
         given["stolen"] = f"{100 * max(taken):.0f}"
     for name, key, scale, digits in (
